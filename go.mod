@@ -1,0 +1,3 @@
+module github.com/framedb/framedb
+
+go 1.26.0
