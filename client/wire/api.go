@@ -1,0 +1,118 @@
+package wire
+
+import (
+	"encoding/json"
+)
+
+// Headers of the v1 API, in Go's canonical spelling.
+const (
+	// HeaderIndex is the store's index that an answer is of; give it back as
+	// ?index= to wait for something newer.
+	HeaderIndex = "X-Framedb-Index"
+	// HeaderRequestID carries the RequestID of a mutation.
+	HeaderRequestID = "Idempotency-Key"
+)
+
+// Bounds of the HTTP API.
+const (
+	// MaxBody bounds a JSON body, in bytes.
+	MaxBody = 1 << 20
+	// MaxPage bounds ?limit= of GET /v1/sources and GET /v1/frames/{source}.
+	MaxPage = 10_000
+	// MaxDecrements bounds the keys of one POST …/decr.
+	MaxDecrements = 10_000
+)
+
+// Failure is the body of every answer that is no success, on every route.
+type Failure struct {
+	Success bool `json:"success"` // always false
+	Error
+}
+
+// FailureOf is the body that tells of err.
+func FailureOf(err *Error) Failure { return Failure{Error: *err} }
+
+// Status is the HTTP status that goes with the failure.
+func (f *Failure) Status() int { return f.Code.HTTPStatus() }
+
+// CreateCluster is the body of POST /v1/clusters.
+type CreateCluster struct {
+	Name ClusterName `json:"name"`
+	ClusterSpec
+}
+
+// UpdateCluster is the body of PATCH /v1/clusters/{name}; what is absent stays
+// as it is.
+type UpdateCluster struct {
+	Replicas        *int    `json:"replicas,omitempty"`
+	Quorum          *int    `json:"quorum,omitempty"`
+	EnableMetrics   *bool   `json:"enable_metrics,omitempty"`
+	Backup          *bool   `json:"backup,omitempty"`
+	MaxMemory       *int64  `json:"max_memory,omitempty"`
+	MaxMemoryPolicy *string `json:"max_memory_policy,omitempty"`
+	DownAfter       *int64  `json:"down_after_ms,omitempty"`
+	FailoverTimeout *int64  `json:"failover_timeout_ms,omitempty"`
+	ParallelSyncs   *int    `json:"parallel_syncs,omitempty"`
+}
+
+// RemovedCluster is the answer of DELETE /v1/clusters/{name}: where the
+// cluster's sources went.
+type RemovedCluster struct {
+	Moved    []Mapping `json:"moved"`    // as they are now
+	Unmapped []Mapping `json:"unmapped"` // gone: no other cluster was on the tag
+}
+
+// Resolved is one FrameDB instance and the URL by which its data is reached.
+type Resolved struct {
+	Instance
+	// URL is redis://host:port/0 or mysql://host:port, without credentials.
+	URL string `json:"url"`
+}
+
+// Source is a source and where it writes to.
+type Source struct {
+	Source   SourceID  `json:"source_id"`
+	Mappings []Mapping `json:"mappings"`
+}
+
+// SourceRoutes is a source and how to reach what it writes to.
+type SourceRoutes struct {
+	Source SourceID `json:"source_id"`
+	Routes []Route  `json:"routes"`
+}
+
+// Route is one mapping with the members of its cluster.
+type Route struct {
+	Mapping
+	Members []Instance `json:"members"`
+}
+
+// CreateMapping is the body of POST /v1/sources/{source}/mappings. Without
+// Cluster the least loaded one on the tag is taken.
+type CreateMapping struct {
+	NodeTag  NodeTag         `json:"node_tag"`
+	Cluster  ClusterName     `json:"cluster,omitempty"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+}
+
+// UpdateMapping is the body of PATCH /v1/sources/{source}/mappings/{tag}:
+// either a cluster to move to or new metadata, not both.
+type UpdateMapping struct {
+	Cluster  ClusterName     `json:"cluster,omitempty"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+}
+
+// NodeLabel is the body of PUT /v1/nodes/{name}/label.
+type NodeLabel struct {
+	Label NodeTag `json:"label"`
+}
+
+// Credentials is the answer of GET /v1/credentials.
+type Credentials struct {
+	Password string `json:"password"`
+}
+
+// HealthReport is the answer of GET /healthz and GET /readyz.
+type HealthReport struct {
+	Status string `json:"status"` // "ok" or "ready"
+}

@@ -1,0 +1,184 @@
+package state
+
+import (
+	"encoding/json"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+// Command is one typed change of the state. Each command type below documents
+// its result, as it comes out of Result.Decode, and the errors it is refused
+// with; a refused command changes nothing.
+type Command interface {
+	// Type is the stable name under which the command stands in the Raft log.
+	Type() CommandType
+}
+
+// CommandType names a command in the log. Append-only.
+type CommandType string
+
+// CreateClusters creates every named cluster with one spec, all or none, each
+// in PhaseCreating with Generation 1.
+//
+// Result: []wire.Cluster in the order of Names.
+// Errors: ErrInvalidArgument (a name or the spec; Names is empty or names one
+// twice), ErrAlreadyExists (one of the names is taken; it is named).
+type CreateClusters struct {
+	Names []wire.ClusterName `json:"names"`
+	Spec  wire.ClusterSpec   `json:"spec"`
+}
+
+// UpdateCluster changes the parts of a spec that are not nil and bumps
+// Generation if anything differs.
+//
+// Result: wire.Cluster; unchanged if nothing differs.
+// Errors: ErrNotFound, ErrInvalidArgument, ErrConflict (it is being removed).
+type UpdateCluster struct {
+	Name            wire.ClusterName `json:"name"`
+	Replicas        *int             `json:"replicas,omitempty"`
+	Quorum          *int             `json:"quorum,omitempty"`
+	EnableMetrics   *bool            `json:"enable_metrics,omitempty"`
+	Backup          *bool            `json:"backup,omitempty"`
+	MaxMemory       *int64           `json:"max_memory,omitempty"`
+	MaxMemoryPolicy *string          `json:"max_memory_policy,omitempty"`
+	DownAfter       *int64           `json:"down_after_ms,omitempty"`
+	FailoverTimeout *int64           `json:"failover_timeout_ms,omitempty"`
+	ParallelSyncs   *int             `json:"parallel_syncs,omitempty"`
+}
+
+// RemoveCluster puts the cluster into PhaseRemoving and moves each of its
+// sources to the least loaded cluster that remains on the node tag (fewest
+// mappings, then name; never one that is being removed). Sources for which
+// none remains lose the mapping. Removing twice changes nothing more.
+//
+// Result: RemovedCluster.
+// Errors: ErrNotFound.
+type RemoveCluster struct {
+	Name wire.ClusterName `json:"name"`
+}
+
+// RemovedCluster is the result of RemoveCluster and ReassignInstance.
+type RemovedCluster struct {
+	// Moved are the mappings as they are now.
+	Moved []wire.Mapping `json:"moved"`
+	// Unmapped are the mappings that are gone.
+	Unmapped []wire.Mapping `json:"unmapped"`
+}
+
+// PurgeCluster deletes a cluster in PhaseRemoving and its instances, once
+// nothing of it runs.
+//
+// Result: none. Errors: ErrConflict (it is not being removed). A cluster that
+// is gone already is no error.
+type PurgeCluster struct {
+	Name wire.ClusterName `json:"name"`
+}
+
+// ReportCluster stores what the owner observed: the status and the complete
+// list of instances. A report from an older OwnerEpoch than the stored one is
+// refused. The phase of a cluster being removed stays. A report that changes
+// nothing leaves every index alone.
+//
+// Result: none. Errors: ErrNotFound, ErrConflict (fenced).
+type ReportCluster struct {
+	Name      wire.ClusterName   `json:"name"`
+	Status    wire.ClusterStatus `json:"status"`
+	Instances []wire.Instance    `json:"instances"`
+}
+
+// ImportCluster stores a cluster that was found running and is not known yet,
+// in PhaseCreating, so that its owner brings it under control.
+//
+// Result: wire.Cluster. Errors: ErrInvalidArgument, ErrAlreadyExists.
+type ImportCluster struct {
+	Name wire.ClusterName `json:"name"`
+	Spec wire.ClusterSpec `json:"spec"`
+}
+
+// CreateMapping maps a source on a node tag to Cluster or, when Cluster is
+// empty, to the least loaded cluster on the tag.
+//
+// Result: wire.Mapping.
+// Errors: ErrInvalidArgument, ErrAlreadyExists (the pair is mapped),
+// ErrNotFound (Cluster is unknown), ErrConflict (Cluster is on another tag or
+// being removed), ErrNoCluster (no cluster on the tag).
+type CreateMapping struct {
+	Source   wire.SourceID    `json:"source_id"`
+	NodeTag  wire.NodeTag     `json:"node_tag"`
+	Cluster  wire.ClusterName `json:"cluster,omitempty"`
+	Metadata json.RawMessage  `json:"metadata,omitempty"`
+}
+
+// RemoveMapping removes one mapping. Result: wire.Mapping as it was.
+// Errors: ErrNotFound.
+type RemoveMapping struct {
+	Source  wire.SourceID `json:"source_id"`
+	NodeTag wire.NodeTag  `json:"node_tag"`
+}
+
+// ReassignSource points one mapping at another cluster on the same tag.
+// Result: wire.Mapping. Errors: ErrNotFound (mapping or cluster), ErrConflict
+// (other tag, or being removed).
+type ReassignSource struct {
+	Source  wire.SourceID    `json:"source_id"`
+	NodeTag wire.NodeTag     `json:"node_tag"`
+	Cluster wire.ClusterName `json:"cluster"`
+}
+
+// ReassignInstance moves all sources of a cluster to the least loaded other
+// clusters on the tag, one by one.
+// Result: RemovedCluster (Unmapped stays empty).
+// Errors: ErrNotFound, ErrNoCluster (no other cluster on the tag).
+type ReassignInstance struct {
+	NodeTag wire.NodeTag     `json:"node_tag"`
+	Cluster wire.ClusterName `json:"cluster"`
+}
+
+// UpdateMetadata replaces a mapping's metadata. Result: wire.Mapping.
+// Errors: ErrNotFound, ErrInvalidArgument (no JSON object, too large).
+type UpdateMetadata struct {
+	Source   wire.SourceID   `json:"source_id"`
+	NodeTag  wire.NodeTag    `json:"node_tag"`
+	Metadata json.RawMessage `json:"metadata"`
+}
+
+// RegisterNode stores an agent's registration. The label, which is the
+// users', stays as it is. Result: wire.Node. Errors: ErrInvalidArgument.
+type RegisterNode struct {
+	Node wire.Node `json:"node"`
+}
+
+// LabelNode sets the node's label, or removes it when Label is empty.
+// Result: wire.Node. Errors: ErrNotFound, ErrInvalidArgument.
+type LabelNode struct {
+	Name  wire.NodeName `json:"name"`
+	Label wire.NodeTag  `json:"label"`
+}
+
+// PutPersistent stores a persistent instance, new or changed.
+// Result: wire.PersistentInstance. Errors: ErrInvalidArgument, ErrConflict
+// (a cluster's member has that ID).
+type PutPersistent struct {
+	Instance wire.PersistentInstance `json:"instance"`
+}
+
+// DeletePersistent removes a persistent instance. Errors: ErrNotFound.
+type DeletePersistent struct {
+	ID wire.FrameDBID `json:"framedb_id"`
+}
+
+func (CreateClusters) Type() CommandType   { return "cluster.create" }
+func (UpdateCluster) Type() CommandType    { return "cluster.update" }
+func (RemoveCluster) Type() CommandType    { return "cluster.remove" }
+func (PurgeCluster) Type() CommandType     { return "cluster.purge" }
+func (ReportCluster) Type() CommandType    { return "cluster.report" }
+func (ImportCluster) Type() CommandType    { return "cluster.import" }
+func (CreateMapping) Type() CommandType    { return "mapping.create" }
+func (RemoveMapping) Type() CommandType    { return "mapping.remove" }
+func (ReassignSource) Type() CommandType   { return "mapping.reassign" }
+func (ReassignInstance) Type() CommandType { return "mapping.reassign_instance" }
+func (UpdateMetadata) Type() CommandType   { return "mapping.metadata" }
+func (RegisterNode) Type() CommandType     { return "node.register" }
+func (LabelNode) Type() CommandType        { return "node.label" }
+func (PutPersistent) Type() CommandType    { return "persistent.put" }
+func (DeletePersistent) Type() CommandType { return "persistent.delete" }

@@ -1,0 +1,212 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	memdb "github.com/hashicorp/go-memdb"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+// historySize bounds how many changes are remembered for subscribers that are
+// behind; those further behind start over with a reset.
+const historySize = 16384
+
+// history is the last changes, in memory only. It never blocks Apply: a
+// subscriber that falls out of it is told to start over.
+type history struct {
+	mu      sync.Mutex
+	commits []commit      // guarded by mu, by index
+	changes int           // guarded by mu: sum over commits
+	floor   uint64        // guarded by mu: changes up to here are forgotten
+	wake    chan struct{} // guarded by mu: closed and replaced at every change
+}
+
+type commit struct {
+	index   uint64
+	changes []change
+}
+
+type change struct {
+	table         wire.Table
+	key           string
+	before, after any // rows, nil when there is none
+}
+
+func newHistory() *history { return &history{wake: make(chan struct{})} }
+
+func (h *history) add(index uint64, raw memdb.Changes) {
+	changes := toChanges(raw)
+	if len(changes) == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.commits = append(h.commits, commit{index, changes})
+	h.changes += len(changes)
+	for h.changes > historySize && len(h.commits) > 1 {
+		h.floor = h.commits[0].index
+		h.changes -= len(h.commits[0].changes)
+		h.commits = h.commits[1:]
+	}
+	h.broadcastLocked()
+}
+
+// reset forgets everything; subscribers start over from a state at index.
+func (h *history) reset(index uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.commits, h.changes, h.floor = nil, 0, index
+	h.broadcastLocked()
+}
+
+func (h *history) broadcastLocked() {
+	close(h.wake)
+	h.wake = make(chan struct{})
+}
+
+// after returns the first commit behind index, or a channel that closes at the
+// next change, or lost when commits behind index are forgotten.
+func (h *history) after(index uint64) (c commit, wake <-chan struct{}, lost bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if index < h.floor {
+		return commit{}, nil, true
+	}
+	i, _ := slices.BinarySearchFunc(h.commits, index+1, func(c commit, at uint64) int {
+		return int(int64(c.index) - int64(at))
+	})
+	if i == len(h.commits) {
+		return commit{}, h.wake, false
+	}
+	return h.commits[i], nil, false
+}
+
+func toChanges(raw memdb.Changes) []change {
+	var changes []change
+	for _, r := range raw {
+		table := wire.Table(r.Table)
+		if !slices.Contains(wire.Tables, table) {
+			continue
+		}
+		row := r.After
+		if row == nil {
+			row = r.Before
+		}
+		changes = append(changes, change{table, rowKey(row), r.Before, r.After})
+	}
+	slices.SortStableFunc(changes, func(a, b change) int {
+		if d := slices.Index(wire.Tables, a.table) - slices.Index(wire.Tables, b.table); d != 0 {
+			return d
+		}
+		return strings.Compare(a.key, b.key)
+	})
+	return changes
+}
+
+// rowKey is the key by which an event names a row.
+func rowKey(row any) string {
+	switch r := row.(type) {
+	case *wire.Node:
+		return string(r.Name)
+	case *wire.Cluster:
+		return string(r.Name)
+	case *wire.Instance:
+		return string(r.ID)
+	case *wire.PersistentInstance:
+		return string(r.ID)
+	case *wire.Mapping:
+		return string(r.Source) + "/" + string(r.NodeTag)
+	}
+	return ""
+}
+
+// Subscribe streams the changes of the tables (all, when none is named) from
+// those after index on. When they are not remembered any more, or index is 0,
+// or lies ahead of this state, the stream begins with an OpReset event and the
+// rows of now.
+func (s *State) Subscribe(index uint64, tables ...wire.Table) *Subscription {
+	if len(tables) == 0 {
+		tables = wire.Tables
+	}
+	return &Subscription{state: s, tables: tables, index: index, reset: index == 0 || index > s.View().Index()}
+}
+
+// Subscription is one reader of the changes; for one goroutine.
+type Subscription struct {
+	state  *State
+	tables []wire.Table
+	index  uint64 // everything up to here was delivered
+	reset  bool
+}
+
+// Next returns the next events, all of one index, or ctx's error.
+func (s *Subscription) Next(ctx context.Context) ([]wire.Event, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if s.reset {
+			return s.startOver(), nil
+		}
+		c, wake, lost := s.state.events.after(s.index)
+		switch {
+		case lost:
+			s.reset = true
+		case wake != nil:
+			select {
+			case <-wake:
+			case <-ctx.Done():
+			}
+		default:
+			s.index = c.index
+			if events := s.events(c); len(events) > 0 {
+				return events, nil
+			}
+		}
+	}
+}
+
+func (s *Subscription) events(c commit) []wire.Event {
+	var events []wire.Event
+	for _, ch := range c.changes {
+		if !slices.Contains(s.tables, ch.table) {
+			continue
+		}
+		e := wire.Event{Index: c.index, Table: ch.table, Op: wire.OpPut, Key: ch.key, Before: encode(ch.before), After: encode(ch.after)}
+		if ch.after == nil {
+			e.Op = wire.OpDelete
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// startOver is a reset and all rows of the subscribed tables.
+func (s *Subscription) startOver() []wire.Event {
+	v := s.state.View()
+	s.reset, s.index = false, v.Index()
+	events := []wire.Event{{Index: s.index, Op: wire.OpReset}}
+	for _, table := range wire.Tables {
+		if !slices.Contains(s.tables, table) {
+			continue
+		}
+		for row := range v.allRows(string(table)) {
+			events = append(events, wire.Event{Index: s.index, Table: table, Op: wire.OpPut, Key: rowKey(row), After: encode(row)})
+		}
+	}
+	return events
+}
+
+func encode(row any) json.RawMessage {
+	if row == nil {
+		return nil
+	}
+	b, err := json.Marshal(row)
+	must(err)
+	return b
+}

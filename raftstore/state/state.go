@@ -1,0 +1,180 @@
+// Package state is FrameDB's replicated state: the tables, the commands that
+// change them, Apply, which is a pure function of the log, and snapshots. It
+// knows nothing of Raft, clocks or networks.
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	memdb "github.com/hashicorp/go-memdb"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+// EnvelopeVersion is the format of Envelope that this build writes and reads.
+const EnvelopeVersion = 1
+
+// Envelope is a command as it stands in the log. What Apply would otherwise
+// have to look up travels in it.
+type Envelope struct {
+	// Version is EnvelopeVersion.
+	Version int         `json:"v"`
+	Type    CommandType `json:"t"`
+	// RequestID deduplicates; empty means never.
+	RequestID wire.RequestID `json:"r,omitempty"`
+	// At is the proposer's clock, used only to forget old request IDs.
+	At   time.Time       `json:"at"`
+	Body json.RawMessage `json:"b"`
+}
+
+// Encode puts a command into the form in which it is logged.
+func Encode(cmd Command, id wire.RequestID, at time.Time) ([]byte, error) {
+	body, err := json.Marshal(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(Envelope{Version: EnvelopeVersion, Type: cmd.Type(), RequestID: id, At: at.UTC(), Body: body})
+}
+
+// Result is what applying a command gave.
+type Result struct {
+	// Index is the log index at which the command was applied; for a repeated
+	// request ID, that of the first time.
+	Index uint64 `json:"index"`
+	// Value is the result as JSON, empty where the command has none.
+	Value json.RawMessage `json:"value,omitempty"`
+	// Err says why the command was refused; nothing was changed then.
+	Err *wire.Error `json:"error,omitempty"`
+}
+
+// State is the tables. Apply and Restore are called by one goroutine; all
+// else is safe for concurrent use.
+type State struct {
+	tables atomic.Pointer[tables]
+	events *history
+}
+
+// tables is what Restore replaces as a whole.
+type tables struct {
+	db       *memdb.MemDB
+	replaced chan struct{} // closed when other tables took this one's place
+}
+
+// New returns an empty state.
+func New() *State {
+	s := &State{events: newHistory()}
+	s.tables.Store(&tables{db: newDB(), replaced: make(chan struct{})})
+	return s
+}
+
+// View returns the state as of one index. It never blocks and stays as it is.
+func (s *State) View() *View {
+	t := s.tables.Load()
+	return newView(t.db.Txn(false), t.replaced)
+}
+
+// Apply decodes and applies one envelope at a log index. It never fails: a
+// command that cannot be applied gives a Result with Err and changes nothing.
+// That holds for a command of an unknown type too, so that agents of two
+// versions disagree about nothing but that command; a new command type is
+// therefore proposed only once every agent knows it.
+func (s *State) Apply(index uint64, envelope []byte) Result {
+	env, cmd, err := decode(envelope)
+	if err == nil {
+		var res Result
+		if res, err = s.run(index, env, cmd); err == nil {
+			return res
+		}
+	}
+	s.skip(index)
+	return Result{Index: index, Err: wire.AsError(err)}
+}
+
+// run applies cmd in one transaction; on an error nothing is changed.
+func (s *State) run(index uint64, env Envelope, cmd applier) (Result, error) {
+	t := newTx(s.tables.Load().db, index)
+	defer t.txn.Abort()
+	if first, ok := t.remembered(env.RequestID); ok {
+		t.commit()
+		return first, nil
+	}
+	value, err := cmd.apply(t)
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{Index: index}
+	if value != nil {
+		if res.Value, err = json.Marshal(value); err != nil {
+			return Result{}, err
+		}
+	}
+	t.remember(env, res)
+	s.events.add(index, t.commit())
+	return res, nil
+}
+
+// skip moves the applied index on where nothing else changes.
+func (s *State) skip(index uint64) {
+	t := newTx(s.tables.Load().db, index)
+	t.commit()
+}
+
+func decode(envelope []byte) (Envelope, applier, error) {
+	var env Envelope
+	if err := json.Unmarshal(envelope, &env); err != nil {
+		return env, nil, wire.Errorf(wire.CodeMalformed, "log entry is no command: %v", err)
+	}
+	if env.Version != EnvelopeVersion {
+		return env, nil, wire.Errorf(wire.CodeInvalidArgument, "command has format version %d; this agent knows %d: upgrade it", env.Version, EnvelopeVersion)
+	}
+	if err := env.RequestID.Validate(); err != nil {
+		return env, nil, err
+	}
+	read, ok := readers[env.Type]
+	if !ok {
+		return env, nil, wire.Errorf(wire.CodeInvalidArgument, "command %q is unknown to this agent: upgrade it", env.Type)
+	}
+	cmd, err := read(env.Body)
+	return env, cmd, err
+}
+
+// applier is a command that can change the tables. An error means that the
+// transaction is dropped.
+type applier interface {
+	Command
+	apply(*tx) (any, error)
+}
+
+// readers decode the body of each command type.
+var readers = map[CommandType]func(json.RawMessage) (applier, error){
+	CreateClusters{}.Type():   read[CreateClusters],
+	UpdateCluster{}.Type():    read[UpdateCluster],
+	RemoveCluster{}.Type():    read[RemoveCluster],
+	PurgeCluster{}.Type():     read[PurgeCluster],
+	ReportCluster{}.Type():    read[ReportCluster],
+	ImportCluster{}.Type():    read[ImportCluster],
+	CreateMapping{}.Type():    read[CreateMapping],
+	RemoveMapping{}.Type():    read[RemoveMapping],
+	ReassignSource{}.Type():   read[ReassignSource],
+	ReassignInstance{}.Type(): read[ReassignInstance],
+	UpdateMetadata{}.Type():   read[UpdateMetadata],
+	RegisterNode{}.Type():     read[RegisterNode],
+	LabelNode{}.Type():        read[LabelNode],
+	PutPersistent{}.Type():    read[PutPersistent],
+	DeletePersistent{}.Type(): read[DeletePersistent],
+}
+
+func read[C applier](body json.RawMessage) (applier, error) {
+	var cmd C
+	if err := json.Unmarshal(body, &cmd); err != nil {
+		var typeErr *json.UnmarshalTypeError
+		if errors.As(err, &typeErr) {
+			return nil, wire.InField(typeErr.Field, wire.Errorf(wire.CodeInvalidArgument, "%s is no %s", typeErr.Value, typeErr.Type))
+		}
+		return nil, wire.Errorf(wire.CodeMalformed, "command body: %v", err)
+	}
+	return cmd, nil
+}
