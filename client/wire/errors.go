@@ -33,12 +33,17 @@ const (
 	CodeUnavailable     Code = "unavailable"        // 503: a backend (Redis, Sentinel, TiDB) does not answer
 	CodeDiskFull        Code = "disk_full"          // 507: no space left at the data directory
 	CodeTimeout         Code = "timeout"            // 504: the caller's deadline passed first
+
+	CodePrecondition Code = "precondition_failed"   // 412: if-match or if-absent does not hold; nothing was changed
+	CodeRange        Code = "range_not_satisfiable" // 416: no byte of the object lies in the range
+	CodeChecksum     Code = "checksum_mismatch"     // 400: the bytes sent are not those the caller's checksum is of; nothing was changed
+	CodeCorrupt      Code = "corrupt"               // 500: the stored bytes are not those that were stored; none of them was delivered as good
 )
 
 // HTTPStatus is the one place that maps a code to a status.
 func (c Code) HTTPStatus() int {
 	switch c {
-	case CodeInvalidArgument, CodeMissingField, CodeUnknownField, CodeMalformed:
+	case CodeInvalidArgument, CodeMissingField, CodeUnknownField, CodeMalformed, CodeChecksum:
 		return http.StatusBadRequest
 	case CodeUnauthorized:
 		return http.StatusUnauthorized
@@ -50,6 +55,10 @@ func (c Code) HTTPStatus() int {
 		return http.StatusMethodNotAllowed
 	case CodeAlreadyExists, CodeConflict, CodeNoLiveNode, CodeNoCluster:
 		return http.StatusConflict
+	case CodePrecondition:
+		return http.StatusPreconditionFailed
+	case CodeRange:
+		return http.StatusRequestedRangeNotSatisfiable
 	case CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case CodeOverloaded:
@@ -97,6 +106,10 @@ var (
 	ErrUnavailable     = &Error{Code: CodeUnavailable}
 	ErrDiskFull        = &Error{Code: CodeDiskFull}
 	ErrTimeout         = &Error{Code: CodeTimeout}
+	ErrPrecondition    = &Error{Code: CodePrecondition}
+	ErrRange           = &Error{Code: CodeRange}
+	ErrChecksum        = &Error{Code: CodeChecksum}
+	ErrCorrupt         = &Error{Code: CodeCorrupt}
 )
 
 // Error gives the message, or the code where there is none.

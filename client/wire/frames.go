@@ -63,6 +63,9 @@ func ParseDataKey(key string) (k FrameKey, size string, ok bool) {
 	return k, size, ok
 }
 
+// ParseFrame takes P__n apart; ok is false for anything else.
+func ParseFrame(frame string) (FrameKey, bool) { return parseFrameKey(frame) }
+
 func parseFrameKey(s string) (FrameKey, bool) {
 	prefix, number, found := cutLast(s, keySeparator)
 	n, err := strconv.ParseUint(number, 10, 64)

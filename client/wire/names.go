@@ -35,6 +35,9 @@ type SourceID string
 // caller does not retry.
 type RequestID string
 
+// MasterName is the name under which every cluster's Sentinels know its master.
+const MasterName = "mymaster"
+
 // Longest names, in characters.
 const (
 	MaxClusterName = 40

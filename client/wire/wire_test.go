@@ -140,7 +140,8 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 		wire.CodeAlreadyExists: 409, wire.CodeConflict: 409, wire.CodeNoLiveNode: 409, wire.CodeNoCluster: 409,
 		wire.CodeTooLarge: 413, wire.CodeOverloaded: 429, wire.CodeInternal: 500,
 		wire.CodeNoLeader: 503, wire.CodeOutcomeUnknown: 503, wire.CodeUnavailable: 503,
-		wire.CodeDiskFull: 507, wire.CodeTimeout: 504, wire.Code("from the future"): http.StatusInternalServerError,
+		wire.CodeDiskFull: 507, wire.CodeTimeout: 504, wire.CodePrecondition: 412, wire.CodeRange: 416,
+		wire.CodeChecksum: 400, wire.CodeCorrupt: 500, wire.Code("from the future"): http.StatusInternalServerError,
 	}
 	for code, want := range statuses {
 		if got := code.HTTPStatus(); got != want {

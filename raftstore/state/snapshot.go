@@ -66,7 +66,8 @@ func (s snapshot) WriteTo(w io.Writer) (int64, error) {
 	if err := enc.Encode(snapshotLine{End: &rows}); err != nil {
 		return counted.n, err
 	}
-	return counted.n, buf.Flush()
+	err := buf.Flush()
+	return counted.n, err
 }
 
 type countingWriter struct {

@@ -71,6 +71,14 @@ func (v *View) Changed(ctx context.Context) error {
 // Index is the last log index that the view contains.
 func (v *View) Index() uint64 { return v.quiet(countApplied) }
 
+// WatchIndex makes Changed return after the next command of any kind, also one
+// that was refused or changed nothing.
+func (v *View) WatchIndex() {
+	applied, _, err := v.txn.FirstWatch(tableCounters, byID, countApplied)
+	must(err)
+	v.watch(applied)
+}
+
 // TableIndex is the last index that changed the table.
 func (v *View) TableIndex(t wire.Table) uint64 {
 	c, ok := one[counter](v, tableCounters, byID, countTable(t))

@@ -1,0 +1,203 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/state"
+)
+
+// Raft's settings, where they are ours to choose.
+const (
+	// heartbeatTimeout is how long a follower hears nothing before it stands
+	// for election. Lower: a lost leader is replaced sooner; higher: a slow
+	// disk or a busy machine is not taken for a lost leader. One second is
+	// Raft's default, for agents that share their nodes with Redis. A node
+	// that is its own only voter does not wait for it: see hurry.
+	heartbeatTimeout = time.Second
+	// electionTimeout bounds one round of votes; not below heartbeatTimeout.
+	electionTimeout = time.Second
+	// leaderLease is how long a leader that reaches no majority goes on; not
+	// above heartbeatTimeout.
+	leaderLease = 500 * time.Millisecond
+	// snapshotThreshold is how many entries there are between snapshots, at
+	// least. Lower: a restart replays less; higher: the whole state is written
+	// less often. 8192 entries replay in well under a second.
+	snapshotThreshold = 8192
+	// snapshotInterval is how often the threshold is looked at, up to twice.
+	snapshotInterval = 2 * time.Minute
+	// trailingLogs is how many entries stay behind a snapshot, so that a
+	// follower which was away briefly needs no snapshot.
+	trailingLogs = 10240
+
+	// transportTimeout bounds one exchange with another node.
+	transportTimeout = 10 * time.Second
+	// transportPool is how many idle connections are kept to each node.
+	transportPool = 3
+)
+
+// Open opens the log and starts Raft; Close ends both. It returns before there
+// is a leader: see WaitReady.
+//
+// Errors: ErrInvalidArgument (Field names the part of cfg), ErrConflict
+// (another agent has Dir or Bind, or Dir belongs to another node), ErrDiskFull;
+// anything else is a damaged Dir. Each says what to do.
+func Open(cfg Config) (_ *Store, err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		state: state.New(), metrics: newMetrics(), opened: time.Now(),
+		slots:   make(chan struct{}, maxProposals),
+		closing: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	s.close = s.closeOnce()
+	undo := func() {}
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, dirError(cfg.Dir, err)
+	}
+	// The lock on raft.db comes first: nothing else in Dir is touched before.
+	if s.logs, err = openLogStore(cfg.Dir, cfg.Node, s.metrics.written); err != nil {
+		return nil, err
+	}
+	undo = func() { _ = s.logs.close() }
+	log := &raftLogger{log: cfg.Logger.With("component", "raft")}
+	snaps, err := openSnapshots(s.logs.db, log)
+	if err != nil {
+		return nil, err
+	}
+	if s.transport, err = listen(cfg.Bind, log); err != nil {
+		return nil, err
+	}
+	undo = func() { _ = s.transport.Close(); _ = s.logs.close() }
+	if err := s.start(cfg, raftConfig(cfg.Node, log), snaps); err != nil {
+		return nil, err
+	}
+	undo = func() { _ = s.Close() }
+	if err := s.metrics.register(cfg.Registerer, s); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	if err := s.hurry(cfg.Node, log); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func dirError(dir string, err error) error {
+	if isDiskFull(err) {
+		return diskFull(dir, err)
+	}
+	return wire.InField("dir", wire.Errorf(wire.CodeInvalidArgument, "%v: give a directory that this user may write to", err))
+}
+
+func listen(bind string, log *raftLogger) (*raft.NetworkTransport, error) {
+	t, err := raft.NewTCPTransportWithLogger(bind, nil, transportPool, transportTimeout, log)
+	switch {
+	case err == nil:
+		return t, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, wire.InField("bind", wire.Errorf(wire.CodeConflict, "%v: end what listens there, or give another address for Raft", err))
+	}
+	return nil, wire.InField("bind", wire.Errorf(wire.CodeInvalidArgument, "%q: %v: give an address of this machine that the other agents can reach", bind, err))
+}
+
+func raftConfig(node wire.NodeName, log *raftLogger) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(node)
+	// A little more than what hurry or the first reload sets: see hurry.
+	c.HeartbeatTimeout = heartbeatTimeout + time.Millisecond
+	c.ElectionTimeout = electionTimeout + time.Millisecond
+	c.LeaderLeaseTimeout = leaderLease
+	c.SnapshotThreshold = snapshotThreshold
+	c.SnapshotInterval = snapshotInterval
+	c.TrailingLogs = trailingLogs
+	c.NoLegacyTelemetry = true
+	c.Logger = log
+	return c
+}
+
+// start bootstraps where that is due and starts Raft on what is in the log.
+func (s *Store) start(cfg Config, conf *raft.Config, snaps *snapshots) error {
+	old, err := raft.HasExistingState(s.logs, s.logs, snaps)
+	if err != nil {
+		return fmt.Errorf("look for Raft state: %w", err)
+	}
+	if !old && cfg.Bootstrap {
+		if err := s.bootstrap(conf, snaps); err != nil {
+			return err
+		}
+	}
+	s.raft, err = newRaft(conf, fsm{s.state}, s.logs, snaps, s.transport)
+	return err
+}
+
+// bootstrap founds a cluster of one. Raft writes the term and the first entry
+// one after the other; a kill between the two would leave a node with state
+// and without a configuration, for ever. So both are one transaction.
+func (s *Store) bootstrap(conf *raft.Config, snaps *snapshots) error {
+	voters := raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: conf.LocalID, Address: s.transport.LocalAddr(),
+	}}}
+	err := s.logs.atomically(func(logs *logStore) error {
+		return raft.BootstrapCluster(conf, logs, logs, snaps, s.transport, voters)
+	})
+	if full := s.logs.full.Load(); full != nil {
+		return full
+	}
+	if err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	return nil
+}
+
+// newRaft is raft.NewRaft, which reads all entries that are not in a snapshot
+// and panics at a damaged one.
+func newRaft(conf *raft.Config, f raft.FSM, logs *logStore, snaps *snapshots, trans *raft.NetworkTransport) (r *raft.Raft, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			cause, ok := p.(error)
+			if !ok {
+				panic(p)
+			}
+			err = fmt.Errorf("start Raft: %w", cause)
+		}
+	}()
+	r, err = raft.NewRaft(conf, f, logs, logs, snaps, trans)
+	if err != nil {
+		return nil, fmt.Errorf("start Raft: %w", err)
+	}
+	return r, nil
+}
+
+// hurry has a node that is the only voter stand for election at once instead
+// of after one to two heartbeat timeouts: there is nobody whom it could
+// disturb. Lowering the timeout makes Raft look right away whether it is past,
+// and it is, since no leader was ever heard. So a cluster of one is ready in
+// milliseconds with the timeouts that a cluster of many needs.
+func (s *Store) hurry(node wire.NodeName, log *raftLogger) error {
+	if v := s.Status().Voters; len(v) != 1 || v[0] != node {
+		return nil
+	}
+	log.expectWarning()
+	c := s.raft.ReloadableConfig()
+	c.HeartbeatTimeout, c.ElectionTimeout = heartbeatTimeout, electionTimeout
+	if err := s.raft.ReloadConfig(c); err != nil {
+		return fmt.Errorf("set Raft's timeouts: %w", err)
+	}
+	return nil
+}
