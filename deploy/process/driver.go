@@ -1,0 +1,190 @@
+// Package process runs clusters as redis-server and redis-sentinel processes
+// on this machine. The processes outlive the driver: the next one on the same
+// directory takes them over. DESIGN.md tells how.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/framedb/framedb/client/sentinel"
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/deploy"
+)
+
+// Driver runs clusters on this machine.
+type Driver struct {
+	cfg       Config
+	log       *slog.Logger
+	boot      string // this machine's boot ID
+	sentinels *sentinel.Client
+	ports     ports
+
+	tags sync.Mutex // held while a tag's link changes
+
+	mu     sync.Mutex
+	turns  map[wire.ClusterName]*turn
+	closed bool
+}
+
+var _ deploy.Driver = (*Driver)(nil)
+
+// New checks the configuration and reads which ports are in use. It starts
+// nothing; what runs from before is found by the first Observe or Apply.
+//
+// Errors: ErrInvalidArgument and ErrUnavailable (no Redis) with the field,
+// ErrDiskFull.
+func New(cfg Config) (*Driver, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		boot:      boot,
+		sentinels: sentinel.New(sentinel.Config{Password: cfg.Password, Logger: cfg.Logger}),
+		ports:     ports{owned: map[int]bool{}},
+		turns:     map[wire.ClusterName]*turn{},
+	}
+	if err := d.openDirs(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Driver) openDirs() error {
+	if err := makeDir(d.cfg.Dir, 0o700); err != nil {
+		return wire.InField("dir", err)
+	}
+	if err := makeDir(d.cfg.SocketDir, 0o755); err != nil {
+		return wire.InField("socket_dir", err)
+	}
+	halfRemoved, err := filepath.Glob(filepath.Join(d.cfg.Dir, removedPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range halfRemoved {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	names, err := d.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		c, err := d.load(name)
+		if err != nil {
+			return err
+		}
+		for _, m := range c.members {
+			d.ports.own(m.file.RedisPort, m.file.SentinelPort)
+		}
+	}
+	return nil
+}
+
+// Name is "process".
+func (d *Driver) Name() string { return "process" }
+
+// Password is Config.Password.
+func (d *Driver) Password() string { return d.cfg.Password }
+
+// SocketDir is Config.SocketDir, absolute.
+func (d *Driver) SocketDir() string { return d.cfg.SocketDir }
+
+// names are the directories that may be clusters, sorted.
+func (d *Driver) names() ([]wire.ClusterName, error) {
+	entries, err := os.ReadDir(d.cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the clusters: %w", err)
+	}
+	var names []wire.ClusterName
+	for _, e := range entries {
+		if name := wire.ClusterName(e.Name()); e.IsDir() && name.Validate() == nil {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// List implements deploy.Driver.
+func (d *Driver) List(context.Context) ([]deploy.Found, error) {
+	names, err := d.names()
+	if err != nil {
+		return nil, err
+	}
+	var found []deploy.Found
+	for _, name := range names {
+		f := deploy.Found{Name: name}
+		err := readJSON(filepath.Join(d.clusterDir(name), specName), &f.Spec)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		default:
+			found = append(found, f)
+		}
+	}
+	return found, nil
+}
+
+// Observe implements deploy.Driver.
+func (d *Driver) Observe(ctx context.Context, name wire.ClusterName) (deploy.Deployment, error) {
+	t, err := d.take(ctx, name)
+	if err != nil {
+		return deploy.Deployment{}, err
+	}
+	defer d.give(t)
+	c, err := d.load(name)
+	if err != nil || !c.exists {
+		return deploy.Deployment{}, err
+	}
+	deployment := deploy.Deployment{Exists: true}
+	for _, m := range c.members {
+		redis, err := d.observe(t, m.redis(d))
+		if err != nil {
+			return deploy.Deployment{}, err
+		}
+		beside, err := d.observe(t, m.sentinel())
+		if err != nil {
+			return deploy.Deployment{}, err
+		}
+		deployment.Members = append(deployment.Members, deploy.Member{
+			ID: m.id, Ordinal: m.ordinal, Node: d.cfg.Node, Redis: redis, Sentinel: beside,
+		})
+	}
+	return deployment, nil
+}
+
+func (d *Driver) observe(t *turn, s server) (deploy.Process, error) {
+	running, err := d.look(t, s)
+	if err != nil {
+		return deploy.Process{}, err
+	}
+	p := deploy.Process{Running: running, Host: s.Host, Port: s.Port, Socket: s.socket, Reason: t.reasons[s.conf()]}
+	if !running && p.Reason == "" {
+		p.Reason = "does not run, see " + s.log()
+	}
+	return p, nil
+}
+
+// look is find, and remembers how a server ended.
+func (d *Driver) look(t *turn, s server) (running bool, err error) {
+	_, running, why, err := d.find(s)
+	if why != "" {
+		d.log.Warn("a server ended", "kind", s.kind, "address", address(s.Endpoint), "why", why, "log", s.log())
+		t.reasons[s.conf()] = why
+	}
+	return running, err
+}

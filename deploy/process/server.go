@@ -1,0 +1,294 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+type kind string
+
+const (
+	redisServer    kind = "redis"
+	sentinelServer kind = "sentinel"
+)
+
+const (
+	// startTimeout is how long a server may take to answer for the first time.
+	// Redis answers while it loads an append-only file.
+	startTimeout = 10 * time.Second
+	// endGrace is how long a server has between SIGTERM and SIGKILL.
+	endGrace = 5 * time.Second
+	// killTimeout bounds the wait after SIGKILL; beyond it the process hangs
+	// in the kernel.
+	killTimeout = 5 * time.Second
+	// maxLog is the size in bytes above which a log is put aside at a start.
+	maxLog    = 8 << 20
+	pollEvery = 5 * time.Millisecond
+)
+
+// server is one process of a member, running or not.
+type server struct {
+	kind kind
+	dir  string // the member's
+	wire.Endpoint
+	socket string
+}
+
+func (s server) conf() string    { return s.file(".conf") }
+func (s server) log() string     { return s.file(".log") }
+func (s server) pidFile() string { return s.file(".pid") }
+
+func (s server) file(suffix string) string { return filepath.Join(s.dir, string(s.kind)+suffix) }
+
+// find tells whether the server runs, from its pid file; where a start was cut
+// off between the fork and the writing of that, from the process table. why
+// says how it ended, when that is learnt just now.
+func (d *Driver) find(s server) (id identity, running bool, why string, err error) {
+	err = readJSON(s.pidFile(), &id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return identity{}, false, "", nil
+	case err != nil || id.PID == 0:
+		id, running, err = d.findLost(s)
+		return id, running, "", err
+	}
+	running, why, err = d.alive(id)
+	return id, running, why, err
+}
+
+// findLost looks for a process that runs without our having noted it.
+func (d *Driver) findLost(s server) (identity, bool, error) {
+	id, found, err := d.scan(s.conf())
+	if err != nil {
+		return identity{}, false, err
+	}
+	if !found {
+		err := os.Remove(s.pidFile())
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return identity{}, false, err
+	}
+	d.log.Info("found a process that an interrupted start left", "kind", s.kind, "pid", id.PID, "conf", s.conf())
+	if err := writeJSON(s.pidFile(), id); err != nil {
+		d.log.Warn("cannot note a process; it is searched for each time", "pid", id.PID, "error", err)
+	}
+	return id, true, nil
+}
+
+// start runs a server that does not run and waits until it answers.
+func (d *Driver) start(ctx context.Context, s server, conf []byte) error {
+	free, err := portIsFree(ctx, s.Endpoint)
+	if err != nil {
+		return err
+	}
+	if !free {
+		if _, found, err := d.findLost(s); err != nil || found {
+			return err
+		}
+		return wire.Errorf(wire.CodeUnavailable,
+			"port %d at %s is taken by another program: end that one (ss -ltnp 'sport = :%d' names it); the member starts then by itself",
+			s.Port, s.Host, s.Port)
+	}
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	if err := writeFile(s.conf(), conf); err != nil {
+		return err
+	}
+	id, err := d.fork(s)
+	if err != nil {
+		return err
+	}
+	d.log.Info("started", "kind", s.kind, "pid", id.PID, "address", address(s.Endpoint), "dir", s.dir)
+	return d.awaitAnswer(ctx, s, id)
+}
+
+// sweep deletes what interrupted full copies left in the member's directory.
+func (s server) sweep() error {
+	left, err := filepath.Glob(filepath.Join(s.dir, "temp-*.rdb"))
+	if err != nil || s.kind != redisServer {
+		return err
+	}
+	for _, path := range left {
+		if err := removeFile(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fork starts the process. The pid file says "being started" before, so that a
+// process whose pid we could not write any more is looked for, never doubled.
+func (d *Driver) fork(s server) (identity, error) {
+	logFile, err := openLog(s.log())
+	if err != nil {
+		return identity{}, err
+	}
+	defer logFile.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return identity{}, err
+	}
+	defer null.Close()
+	if err := writeJSON(s.pidFile(), identity{}); err != nil {
+		return identity{}, err
+	}
+	argv := []string{d.cfg.RedisServer, s.conf()}
+	if s.kind == sentinelServer {
+		argv = []string{d.cfg.RedisSentinel, s.conf(), "--sentinel"}
+	}
+	attr := &os.ProcAttr{
+		Dir:   s.dir,
+		Env:   []string{}, // ours may hold secrets, and Redis needs none
+		Files: []*os.File{null, logFile, logFile},
+		Sys:   processAttr(d.cfg.DieWithParent),
+	}
+	p, err := os.StartProcess(argv[0], argv, attr)
+	if err != nil {
+		os.Remove(s.pidFile())
+		return identity{}, wire.Errorf(wire.CodeUnavailable, "start %s: %v", argv[0], err)
+	}
+	defer p.Release() // it is found and reaped by its identity
+	stat, err := readStat(p.Pid)
+	if err != nil {
+		return identity{}, fmt.Errorf("look at process %d: %w", p.Pid, err)
+	}
+	id := identity{PID: p.Pid, StartTicks: stat.startTicks, Boot: d.boot}
+	return id, writeJSON(s.pidFile(), id)
+}
+
+func openLog(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
+		os.Rename(path, path+".1")
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	return f, nil
+}
+
+// awaitAnswer returns when the process itself answers at its address.
+func (d *Driver) awaitAnswer(ctx context.Context, s server, id identity) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errNoAnswer)
+	defer cancel()
+	for {
+		alive, why, err := d.alive(id)
+		if err != nil {
+			return err
+		}
+		if !alive {
+			os.Remove(s.pidFile())
+			return wire.Errorf(wire.CodeUnavailable, "%s at %s %s after its start: %s", s.kind, address(s.Endpoint), orElse(why, "ended"), lastLine(s.log()))
+		}
+		if pid, err := d.askPID(ctx, s.Endpoint); err == nil && pid == id.PID {
+			return nil
+		}
+		if err := wait(ctx, pollEvery); err != nil {
+			return fmt.Errorf("wait for %s at %s (see %s): %w", s.kind, address(s.Endpoint), s.log(), err)
+		}
+	}
+}
+
+var errNoAnswer = wire.Errorf(wire.CodeUnavailable, "it does not answer within %v", startTimeout)
+
+// wait returns after a moment, or with ctx's cause.
+func wait(ctx context.Context, moment time.Duration) error {
+	t := time.NewTimer(moment)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// end ends the server: SIGTERM, and SIGKILL when it still runs after grace. A
+// process that is not positively ours gets no signal.
+func (d *Driver) end(ctx context.Context, s server, grace time.Duration) error {
+	id, running, _, err := d.find(s)
+	if err != nil {
+		return err
+	}
+	if running {
+		if err := d.kill(ctx, id, grace); err != nil {
+			return fmt.Errorf("end %s at %s: %w", s.kind, address(s.Endpoint), err)
+		}
+		d.log.Info("ended", "kind", s.kind, "pid", id.PID, "address", address(s.Endpoint))
+	}
+	if err := os.Remove(s.pidFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (d *Driver) kill(ctx context.Context, id identity, grace time.Duration) error {
+	p, err := os.FindProcess(id.PID) // holds on to this very process (pidfd)
+	if err != nil {
+		return err
+	}
+	defer p.Release()
+	for _, step := range []struct {
+		signal os.Signal
+		within time.Duration
+	}{{syscall.SIGTERM, grace}, {syscall.SIGKILL, killTimeout}} {
+		// Asked again only now: what p holds on to is then known to be ours.
+		if alive, _, err := d.alive(id); err != nil || !alive {
+			return err
+		}
+		if err := p.Signal(step.signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		if gone, err := d.awaitEnd(ctx, id, step.within); err != nil || gone {
+			return err
+		}
+	}
+	return wire.Errorf(wire.CodeUnavailable, "process %d does not end, not even by SIGKILL", id.PID)
+}
+
+func (d *Driver) awaitEnd(ctx context.Context, id identity, within time.Duration) (gone bool, err error) {
+	limit, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		alive, _, err := d.alive(id)
+		if err != nil || !alive {
+			return !alive, err
+		}
+		if err := wait(limit, pollEvery); err != nil {
+			return false, ctx.Err()
+		}
+	}
+}
+
+// logPrefix is what Redis puts before each message: "1234:M 25 Nov 2026
+// 10:30:08.123 # ". It differs each time, and reasons should not.
+var logPrefix = regexp.MustCompile(`^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ . `)
+
+// lastLine is the end of a log, for an error message.
+func lastLine(path string) string {
+	b, err := os.ReadFile(path)
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if last := logPrefix.ReplaceAllString(lines[len(lines)-1], ""); err == nil && last != "" {
+		return fmt.Sprintf("%q (%s)", last, path)
+	}
+	return "see " + path
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
