@@ -1,0 +1,150 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// row is one line of the table.
+type row struct {
+	Group    string `json:"group"`
+	Measured string `json:"measured"`
+	// By is FrameDB's part that was measured, or the peer and its exact command.
+	By     string  `json:"by"`
+	Result float64 `json:"result"`
+	Unit   string  `json:"unit"`
+	// MB is megabytes (10^6) a second; 0 when it does not apply.
+	MB float64 `json:"mb_per_second,omitempty"`
+	// P50 is the median time of one call; 0 when it does not apply.
+	P50 time.Duration `json:"p50_ns,omitempty"`
+	// Alloc is bytes allocated a call; negative when it is not known.
+	Alloc float64 `json:"alloc_per_call"`
+	// Ratio is FrameDB's rate over this peer's.
+	Ratio *spread `json:"ratio,omitempty"`
+	Asked *figure `json:"asked,omitempty"`
+}
+
+// figure is what was asked for.
+type figure struct {
+	Text string `json:"text"`
+	Met  bool   `json:"met"`
+}
+
+// atLeast is a figure for a ratio.
+func atLeast(got, want float64) *figure {
+	return &figure{Text: fmt.Sprintf("≥ %.1f", want), Met: got >= want}
+}
+
+func (f *figure) String() string {
+	switch {
+	case f == nil:
+		return "-"
+	case f.Met:
+		return f.Text + ": met"
+	}
+	return f.Text + ": MISSED"
+}
+
+// table is what is printed: the rows and, below, what their words mean.
+type table struct {
+	rows  []row
+	notes []string
+}
+
+func (t *table) add(rows ...row) { t.rows = append(t.rows, rows...) }
+
+func (t *table) write(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "MEASURED\tBY\tRESULT\tMB/s\tP50\tALLOC/CALL\tFRAMEDB ÷ THIS (MIN-MAX)\tASKED")
+	for i, r := range t.rows {
+		measured := r.Measured
+		if i > 0 && t.rows[i-1].Measured == measured {
+			measured = ""
+		}
+		fmt.Fprintln(tw, strings.Join([]string{measured, r.By, r.result(), r.megabytes(), r.p50(), r.alloc(), r.ratio(), r.Asked.String()}, "\t"))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, n := range append(t.notes, t.summary()) {
+		if _, err := fmt.Fprintln(w, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *table) summary() string {
+	asked, met := 0, 0
+	for _, r := range t.rows {
+		if r.Asked != nil {
+			asked++
+			if r.Asked.Met {
+				met++
+			}
+		}
+	}
+	return fmt.Sprintf("%d of %d figures met.", met, asked)
+}
+
+func (t *table) writeJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(struct {
+		Rows  []row    `json:"rows"`
+		Notes []string `json:"notes"`
+	}{t.rows, t.notes})
+}
+
+func (r *row) result() string {
+	if r.Result >= 100 {
+		return thousands(r.Result) + " " + r.Unit
+	}
+	return strconv.FormatFloat(r.Result, 'f', 2, 64) + " " + r.Unit
+}
+
+func (r *row) megabytes() string {
+	if r.MB == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(r.MB, 'f', 1, 64)
+}
+
+func (r *row) p50() string {
+	switch {
+	case r.P50 == 0:
+		return "-"
+	case r.P50 < time.Millisecond:
+		return fmt.Sprintf("%.1f µs", float64(r.P50)/1e3)
+	}
+	return fmt.Sprintf("%.2f ms", float64(r.P50)/1e6)
+}
+
+func (r *row) alloc() string {
+	if r.Alloc < 0 {
+		return "-"
+	}
+	return thousands(r.Alloc)
+}
+
+func (r *row) ratio() string {
+	if r.Ratio == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f (%.2f-%.2f)", r.Ratio.Median, r.Ratio.Min, r.Ratio.Max)
+}
+
+// thousands writes a number without fraction, 1234567 as 1,234,567.
+func thousands(f float64) string {
+	s := strconv.FormatFloat(f, 'f', 0, 64)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

@@ -1,0 +1,55 @@
+package client
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+// Client talks to the v1 API of the agents. It is safe for concurrent use and
+// starts no goroutines of its own.
+type Client struct {
+	cfg    Config
+	log    *slog.Logger
+	agents *agents
+	// silence is maxSilence, but for tests.
+	silence time.Duration
+}
+
+// New checks cfg and makes a client. It does not dial: the first call does.
+//
+// Errors: ErrInvalidArgument (an address that is neither http(s)://host:port
+// nor unix:///path).
+func New(cfg Config) (*Client, error) {
+	cfg = cfg.withDefaults()
+	agents, err := newAgents(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{cfg: cfg, log: cfg.Logger, agents: agents, silence: maxSilence}, nil
+}
+
+// Close closes idle connections. Calls under way go on.
+func (c *Client) Close() { c.agents.close() }
+
+// Addr is the address that the next call will try first.
+//
+// Errors: ctx's, when it ends while the agent is being looked for.
+func (c *Client) Addr(ctx context.Context) (string, error) {
+	agent, err := c.agents.current(ctx)
+	if err != nil {
+		return "", err
+	}
+	return agent.addr, nil
+}
+
+type requestIDKey struct{}
+
+// WithRequestID makes the next mutation called with the context carry this ID
+// instead of a fresh one, so that a program can repeat a change of which it
+// does not know the outcome. Use one context for one mutation.
+func WithRequestID(ctx context.Context, id wire.RequestID) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
+}

@@ -1,0 +1,447 @@
+package frames_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/framedb/framedb/client/frames"
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/internal/redistest"
+)
+
+func key(n int) wire.FrameKey { return wire.NewFrameKey(source, 1, 2, uint64(n)) }
+
+// putFrame stores frame n with a count, in the sizes.
+func putFrame(t testing.TB, c *frames.Cluster, n int, count string, sizes ...string) {
+	t.Helper()
+	pairs := []string{key(n).Count(), count}
+	for _, s := range sizes {
+		pairs = append(pairs, key(n).Data(s), "data")
+	}
+	put(t, c, pairs...)
+}
+
+func drop(n int, by int64, sizes ...string) wire.Decrement {
+	return wire.Decrement{Key: key(n).Count(), By: by, Sizes: sizes}
+}
+
+func mustDecrement(t testing.TB, c *frames.Cluster, token string, batch ...wire.Decrement) []wire.Decremented {
+	t.Helper()
+	got, err := c.Decrement(t.Context(), wire.RequestID(token), batch)
+	if err != nil {
+		t.Fatalf("Decrement: %v", err)
+	}
+	return got
+}
+
+func wantResults(t testing.TB, got []wire.Decremented, want ...wire.Decremented) {
+	t.Helper()
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func wantKeys(t testing.TB, rdb *redis.Client, want int64, keys ...string) {
+	t.Helper()
+	if n, err := rdb.Exists(t.Context(), keys...).Result(); err != nil || n != want {
+		t.Errorf("%d of %q exist (%v), want %d", n, keys, err, want)
+	}
+}
+
+func TestDecrementAppliesABatchInItsOrder(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	rdb := cluster.Servers[0].Client()
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	putFrame(t, c, 1, "3", "8x8", "4x4")
+	putFrame(t, c, 2, "1", "8x8", "4x4")
+	putFrame(t, c, 4, "2", "8x8", "4x4")
+	putFrame(t, c, 5, "-7", "8x8")
+	putFrame(t, c, 6, "0", "8x8")
+	got := mustDecrement(t, c, "t1",
+		drop(1, 1, "8x8"), drop(2, 1, "8x8", "4x4", "2x2"), drop(3, 1, "8x8"), drop(4, 5, "8x8"), drop(5, 1, "8x8"), drop(6, 1, "8x8"))
+	wantResults(t, got,
+		wire.Decremented{Key: key(1).Count(), Remaining: 2},
+		wire.Decremented{Key: key(2).Count(), Deleted: 2},
+		wire.Decremented{Key: key(3).Count(), Missing: true},
+		wire.Decremented{Key: key(4).Count(), Deleted: 1},
+		wire.Decremented{Key: key(5).Count(), Deleted: 1},
+		wire.Decremented{Key: key(6).Count(), Deleted: 1})
+	wantKeys(t, rdb, 3, key(1).Count(), key(1).Data("8x8"), key(1).Data("4x4"))
+	wantKeys(t, rdb, 0, key(2).Count(), key(2).Data("8x8"), key(2).Data("4x4"), key(3).Count())
+	wantKeys(t, rdb, 1, key(4).Data("4x4")) // nobody named it
+	wantKeys(t, rdb, 0, key(5).Count(), key(5).Data("8x8"), key(6).Count(), key(6).Data("8x8"))
+}
+
+func TestDecrementKeepsAnExpiryAndLargeCounts(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	rdb := cluster.Servers[0].Client()
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	putFrame(t, c, 1, "9")
+	putFrame(t, c, 2, strconv.FormatInt(1<<53+3, 10))
+	rdb.Expire(t.Context(), key(1).Count(), time.Hour)
+	mustDecrement(t, c, "t", drop(1, 1), drop(2, 1))
+	if ttl := rdb.TTL(t.Context(), key(1).Count()).Val(); ttl < 50*time.Minute {
+		t.Errorf("the count expires in %v, want an hour", ttl)
+	}
+	if got := rdb.Get(t.Context(), key(2).Count()).Val(); got != strconv.FormatInt(1<<53+2, 10) {
+		t.Errorf("the large count is %s", got)
+	}
+}
+
+func TestATokenAnswersAgainForTenMinutesAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	rdb := cluster.Servers[0].Client()
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	putFrame(t, c, 1, "5", "8x8")
+	putFrame(t, c, 2, "1", "8x8")
+	batch := []wire.Decrement{drop(1, 1, "8x8"), drop(2, 1, "8x8"), drop(3, 1)}
+	first := mustDecrement(t, c, "t1", batch...)
+	for range 3 {
+		wantResults(t, mustDecrement(t, c, "t1", batch...), first...)
+	}
+	if n, _ := rdb.Get(t.Context(), key(1).Count()).Int(); n != 4 {
+		t.Errorf("the count is %d, want 4", n)
+	}
+	if ttl := rdb.PTTL(t.Context(), frames.TokenPrefix+"t1").Val(); ttl < 9*time.Minute || ttl > 10*time.Minute {
+		t.Errorf("the token expires in %v, want ten minutes", ttl)
+	}
+	// Once it has expired it is a new batch.
+	rdb.PExpire(t.Context(), frames.TokenPrefix+"t1", time.Millisecond)
+	redistest.Eventually(t, 5*time.Second, "the token has expired", func() error {
+		return errIf(rdb.Exists(t.Context(), frames.TokenPrefix+"t1").Val() != 0, "it is there")
+	})
+	wantResults(t, mustDecrement(t, c, "t1", batch...),
+		wire.Decremented{Key: key(1).Count(), Remaining: 3},
+		wire.Decremented{Key: key(2).Count(), Missing: true},
+		wire.Decremented{Key: key(3).Count(), Missing: true})
+	// Without a token nothing is remembered.
+	mustDecrement(t, c, "", drop(1, 1))
+	mustDecrement(t, c, "", drop(1, 1))
+	if n, _ := rdb.Get(t.Context(), key(1).Count()).Int(); n != 1 {
+		t.Errorf("the count is %d, want 1", n)
+	}
+	wantKeys(t, rdb, 0, "", frames.TokenPrefix)
+}
+
+func errIf(bad bool, text string) error {
+	if bad {
+		return errors.New(text)
+	}
+	return nil
+}
+
+func TestACountThatIsNoIntegerChangesNothing(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	rdb := cluster.Servers[0].Client()
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	for i, bad := range []string{"abc", "", "1.5", "1e3", " 1", "1 ", "0x10", "007", "-0", "nan", "99999999999999999999", "-9223372036854775808"} {
+		n := 10 * i
+		putFrame(t, c, n+1, "5", "8x8")
+		putFrame(t, c, n+2, "1", "8x8")
+		putFrame(t, c, n+3, bad, "8x8")
+		putFrame(t, c, n+4, "2", "8x8")
+		_, err := c.Decrement(t.Context(), "t", []wire.Decrement{
+			drop(n+1, 1, "8x8"), drop(n+2, 7, "8x8"), drop(n+5, 3), drop(n+3, 1), drop(n+4, 1, "8x8")})
+		if !errors.Is(err, wire.ErrInvalidArgument) || wire.AsError(err).Field != key(n+3).Count() {
+			t.Errorf("%q: got %v", bad, err)
+		}
+		for m, want := range map[int]string{n + 1: "5", n + 2: "1", n + 3: bad, n + 4: "2"} {
+			if got, err := rdb.Get(t.Context(), key(m).Count()).Result(); err != nil || got != want {
+				t.Errorf("%q: count %d is %q (%v), want %q", bad, m, got, err, want)
+			}
+		}
+		wantKeys(t, rdb, 0, frames.TokenPrefix+"t", key(n+5).Count())
+		wantKeys(t, rdb, 1, key(n+2).Data("8x8"))
+	}
+	rdb.RPush(t.Context(), key(1000).Count(), "x")
+	_, err := c.Decrement(t.Context(), "t", []wire.Decrement{drop(1000, 1)})
+	if !errors.Is(err, wire.ErrInvalidArgument) {
+		t.Errorf("a list: got %v", err)
+	}
+}
+
+func TestBadBatchesAreRefused(t *testing.T) {
+	t.Parallel()
+	c := open(t, frames.Config{}, nil) // nothing is asked
+	many := make([]wire.Decrement, wire.MaxDecrements+1)
+	for i := range many {
+		many[i] = drop(i, 1)
+	}
+	for name, batch := range map[string][]wire.Decrement{
+		"no count key": {{Key: "cam-1?1?2__1", By: 1}},
+		"data key":     {{Key: key(1).Data("8x8"), By: 1}},
+		"leading zero": {{Key: "ref__cam-1?1?2__01", By: 1}, {Key: "ref__cam-1?1?2__1", By: 1}},
+		"after a good": {drop(1, 1), {Key: "ref__cam-1?1?2__+2", By: 1}},
+		"zero":         {drop(1, 0)},
+		"negative":     {drop(1, -1)},
+		"too much":     {drop(1, wire.MaxDecrementBy+1)},
+		"twice":        {drop(1, 1), drop(2, 1), drop(1, 1)},
+		"empty size":   {drop(1, 1, "")},
+		"odd size":     {drop(1, 1, "8__8")},
+	} {
+		_, err := c.Decrement(t.Context(), "t", batch)
+		if !errors.Is(err, wire.ErrInvalidArgument) || wire.AsError(err).Field == "" {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if _, err := c.Decrement(t.Context(), "t", many); !errors.Is(err, wire.ErrTooLarge) {
+		t.Errorf("too many: got %v", err)
+	}
+	if _, err := c.Decrement(t.Context(), "a b", many[:1]); !errors.Is(err, wire.ErrInvalidArgument) {
+		t.Errorf("bad token: got %v", err)
+	}
+	if got, err := c.Decrement(t.Context(), "t", nil); err != nil || len(got) != 0 {
+		t.Errorf("nothing: got %v, %v", got, err)
+	}
+}
+
+func TestALostAnswerCountsOnce(t *testing.T) {
+	t.Parallel()
+	server, proxy, members := proxied(t)
+	c := open(t, frames.Config{}, members)
+	putFrame(t, c, 1, "100", "8x8")
+	mustDecrement(t, c, "warm", drop(1, 1)) // the function is loaded
+	for i := range 10 {
+		proxy.LoseReplies("FCALL", 1+i%3)
+		got := mustDecrement(t, c, fmt.Sprint("t", i), drop(1, 1, "8x8"), drop(2, 1))
+		wantResults(t, got,
+			wire.Decremented{Key: key(1).Count(), Remaining: int64(98 - i)},
+			wire.Decremented{Key: key(2).Count(), Missing: true})
+	}
+	if got := proxy.Lost(); got != 19 {
+		t.Errorf("%d replies were lost, want 19: the test is none", got)
+	}
+	// Without a token it must not be repeated.
+	proxy.LoseReplies("FCALL", 1)
+	if _, err := c.Decrement(t.Context(), "", []wire.Decrement{drop(1, 1)}); !errors.Is(err, wire.ErrOutcomeUnknown) {
+		t.Errorf("without a token: got %v", err)
+	}
+	if n, _ := server.Client().Get(t.Context(), key(1).Count()).Int(); n != 88 {
+		t.Errorf("the count is %d, want 88", n)
+	}
+}
+
+func TestAnAnswerThatStaysLostIsUnknown(t *testing.T) {
+	t.Parallel()
+	server, proxy, members := proxied(t)
+	c := open(t, frames.Config{RetryFor: 200 * time.Millisecond}, members)
+	putFrame(t, c, 1, "100", "8x8")
+	mustDecrement(t, c, "warm", drop(1, 1))
+	proxy.LoseReplies("FCALL", 1000)
+	if _, err := c.Decrement(t.Context(), "t", []wire.Decrement{drop(1, 1)}); !errors.Is(err, wire.ErrOutcomeUnknown) {
+		t.Errorf("got %v, want outcome unknown", err)
+	}
+	proxy.LoseReplies("", 0)
+	wantResults(t, mustDecrement(t, c, "t", drop(1, 1)), wire.Decremented{Key: key(1).Count(), Remaining: 98})
+	if n, _ := server.Client().Get(t.Context(), key(1).Count()).Int(); n != 98 {
+		t.Errorf("the count is %d, want 98", n)
+	}
+}
+
+func TestCountsAreExactNextToOldClients(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	rdb := cluster.Servers[0].Client()
+	const many, each = 20, 30
+	for n := range many {
+		putFrame(t, c, n, strconv.Itoa(4*each+1), "8x8")
+	}
+	var work sync.WaitGroup
+	for g := range 4 {
+		work.Go(func() {
+			for i := range each {
+				if g%2 == 0 { // as an old client does it
+					for n := range many {
+						rdb.Decr(context.Background(), key(n).Count())
+					}
+					continue
+				}
+				var batch []wire.Decrement
+				for n := range many {
+					batch = append(batch, drop(n, 1, "8x8"))
+				}
+				if _, err := c.Decrement(context.Background(), wire.RequestID(fmt.Sprint(g, "-", i)), batch); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	for n := range many {
+		if got := rdb.Get(t.Context(), key(n).Count()).Val(); got != "1" {
+			t.Errorf("count %d is %s, want 1", n, got)
+		}
+		wantResults(t, mustDecrement(t, c, "", drop(n, 1, "8x8")), wire.Decremented{Key: key(n).Count(), Deleted: 1})
+	}
+	if n := rdb.DBSize(t.Context()).Val(); n != 2*each {
+		t.Errorf("%d keys are left, want the %d tokens", n, 2*each)
+	}
+}
+
+func TestTheFunctionIsLoadedAgainWhenItIsGone(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	putFrame(t, c, 1, "100")
+	for i := range 3 {
+		wantResults(t, mustDecrement(t, c, "", drop(1, 1)), wire.Decremented{Key: key(1).Count(), Remaining: int64(99 - i)})
+		if err := cluster.Servers[0].Client().FunctionFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestALargeBatchIsOneStep(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	batch := make([]wire.Decrement, wire.MaxDecrements)
+	for i := range batch {
+		batch[i] = drop(i, int64(1+i%3), []string{"8x8", "4x4", "2x2"}[:i%4]...)
+		if i%7 != 0 {
+			putFrame(t, c, i, "2", "8x8", "4x4")
+		}
+	}
+	first := mustDecrement(t, c, "t", batch...)
+	for i, got := range first {
+		want := wire.Decremented{Key: batch[i].Key}
+		switch by := 1 + i%3; {
+		case i%7 == 0:
+			want.Missing = true
+		case by == 1:
+			want.Remaining = 1
+		default:
+			want.Deleted = int64(min(i%4, 2))
+		}
+		if got != want {
+			t.Fatalf("result %d is %+v, want %+v", i, got, want)
+		}
+	}
+	wantResults(t, mustDecrement(t, c, "t", batch...), first...)
+}
+
+// TestDecrementIsAsTheModelSays runs random batches, retries and old clients'
+// decrements against a model.
+func TestDecrementIsAsTheModelSays(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	rdb := cluster.Servers[0].Client()
+	ctx := t.Context()
+	run := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		run++
+		m := &model{counts: map[int]int64{}, data: map[string]bool{}, tokens: map[string]applied{}}
+		base := run * 100
+		for step := range rapid.IntRange(1, 8).Draw(rt, "steps") {
+			switch rapid.IntRange(0, 3).Draw(rt, "kind") {
+			case 0:
+				n, count := base+rapid.IntRange(0, 7).Draw(rt, "frame"), rapid.Int64Range(-2, 5).Draw(rt, "count")
+				putFrame(t, c, n, strconv.FormatInt(count, 10), "8x8", "4x4")
+				m.put(n, count)
+			case 1:
+				n := base + rapid.IntRange(0, 7).Draw(rt, "frame")
+				if _, there := m.counts[n]; there {
+					rdb.Decr(ctx, key(n).Count())
+					m.counts[n]--
+				}
+			default:
+				token := fmt.Sprintf("m%d-%d", run, rapid.IntRange(0, step).Draw(rt, "token"))
+				before, again := m.tokens[token]
+				batch, want := before.batch, before.results
+				if !again {
+					batch = drawBatch(rt, base)
+					want = m.apply(batch)
+					m.tokens[token] = applied{batch, want}
+				}
+				got, err := c.Decrement(ctx, wire.RequestID(token), batch)
+				if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+					rt.Fatalf("batch %+v\ngot  %+v (%v)\nwant %+v", batch, got, err, want)
+				}
+			}
+		}
+		m.compare(rt, rdb, base)
+	})
+}
+
+func drawBatch(rt *rapid.T, base int) []wire.Decrement {
+	var batch []wire.Decrement
+	for _, n := range rapid.SliceOfNDistinct(rapid.IntRange(0, 7), 1, 8, rapid.ID).Draw(rt, "frames") {
+		sizes := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"8x8", "4x4", "2x2"}), 0, 3, rapid.ID).Draw(rt, "sizes")
+		batch = append(batch, drop(base+n, rapid.Int64Range(1, 4).Draw(rt, "by"), sizes...))
+	}
+	return batch
+}
+
+type model struct {
+	counts map[int]int64
+	data   map[string]bool
+	tokens map[string]applied
+}
+
+type applied struct {
+	batch   []wire.Decrement
+	results []wire.Decremented
+}
+
+func (m *model) put(n int, count int64) {
+	m.counts[n] = count
+	m.data[key(n).Data("8x8")] = true
+	m.data[key(n).Data("4x4")] = true
+}
+
+func (m *model) apply(batch []wire.Decrement) []wire.Decremented {
+	var out []wire.Decremented
+	for _, d := range batch {
+		k, _ := wire.ParseCountKey(d.Key)
+		n := int(k.Number)
+		r := wire.Decremented{Key: d.Key}
+		count, there := m.counts[n]
+		switch {
+		case !there:
+			r.Missing = true
+		case count > d.By:
+			m.counts[n] = count - d.By
+			r.Remaining = count - d.By
+		default:
+			delete(m.counts, n)
+			for _, s := range d.Sizes {
+				if m.data[k.Data(s)] {
+					delete(m.data, k.Data(s))
+					r.Deleted++
+				}
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func (m *model) compare(rt *rapid.T, rdb *redis.Client, base int) {
+	for n := base; n < base+8; n++ {
+		got, err := rdb.Get(context.Background(), key(n).Count()).Int64()
+		want, there := m.counts[n]
+		if there != (err == nil) || got != want {
+			rt.Fatalf("count %d is %d (%v), want %d, %v", n, got, err, want, there)
+		}
+		for _, size := range []string{"8x8", "4x4"} {
+			data := key(n).Data(size)
+			if there := rdb.Exists(context.Background(), data).Val() == 1; there != m.data[data] {
+				rt.Fatalf("%s is there: %v, want %v", data, there, m.data[data])
+			}
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+// Pauses between tries grow from firstPause to maxPause, each ±50 %: an agent
+// that restarts is found within a second, and many clients do not come back in
+// step.
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = time.Second
+	forEver    = time.Duration(math.MaxInt64) // a limit of pauses
+)
+
+// ask sends a request and decodes the answer.
+func ask[T any](ctx context.Context, c *Client, r request) (T, error) {
+	var v T
+	body, err := c.send(ctx, r)
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(body, &v); err != nil {
+		return v, wire.Errorf(wire.CodeInternal, "cannot read the answer to %s %s: %v", r.method, r.path, err)
+	}
+	return v, nil
+}
+
+// send tries the request at one agent after the other until one answers, the
+// answer is final, RetryFor is over or ctx ends. All tries of a mutation carry
+// one request ID; one that is tried once carries none.
+func (c *Client) send(ctx context.Context, r request) ([]byte, error) {
+	return c.sendFor(ctx, r, c.cfg.RetryFor)
+}
+
+func (c *Client) sendFor(ctx context.Context, r request, limit time.Duration) ([]byte, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	var id wire.RequestID
+	if r.changes() && !r.once { // net/http repeats by itself what carries an ID
+		if id = requestID(ctx); id.Validate() != nil {
+			return nil, id.Validate()
+		}
+	}
+	pauses := newPauses(limit, maxPause)
+	unknown := false // a try may have been carried out
+	for {
+		agent, err := c.agents.current(ctx)
+		if err != nil {
+			return nil, coded(ctx, err, unknown)
+		}
+		body, err := c.try(ctx, agent, r, id)
+		if err == nil {
+			return body, nil
+		}
+		again, after := retryable(err)
+		if !again && ctx.Err() == nil {
+			return nil, err // the agent knows what became of the request ID
+		}
+		unknown = unknown || r.changes() && unsure(err)
+		c.log.Info("call failed", "method", r.method, "path", r.path, "agent", agent.addr, "err", err)
+		ways := c.agents.leave(agent, err)
+		if unknown && r.once || !pauses.next(ctx, ways, after) {
+			return nil, coded(ctx, err, unknown)
+		}
+	}
+}
+
+// try is one attempt at one agent. It returns the whole body of a success.
+func (c *Client) try(ctx context.Context, a *agent, r request, id wire.RequestID) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+r.wait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url(a.base), bytes.NewReader(r.body))
+	if err != nil {
+		return nil, wire.Errorf(wire.CodeInvalidArgument, "%v", err)
+	}
+	if r.body != nil {
+		req.Header.Set("Content-Type", r.media)
+	}
+	if id != "" {
+		req.Header.Set(wire.HeaderRequestID, string(id))
+	}
+	res, err := a.http.Do(req)
+	if err != nil {
+		return nil, newTransportError(a.addr, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= http.StatusBadRequest {
+		return nil, refusal(a, res)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, &transportError{addr: a.addr, err: err, sent: true}
+	}
+	return body, nil
+}
+
+// refusal reads a failed response. A 5xx that is not an agent's comes from
+// something in between, which does not know what became of the request.
+func refusal(a *agent, res *http.Response) error {
+	e, ours := responseError(res)
+	if !ours && res.StatusCode >= http.StatusInternalServerError {
+		return &transportError{addr: a.addr, err: e, sent: true}
+	}
+	return e
+}
+
+// pauses spaces the tries of one call out.
+type pauses struct {
+	grow  *backoff.ExponentialBackOff
+	limit time.Duration
+	until time.Time // zero before the first failure
+	tries int
+}
+
+func newPauses(limit, longest time.Duration) *pauses {
+	grow := backoff.NewExponentialBackOff()
+	grow.InitialInterval, grow.MaxInterval, grow.RandomizationFactor = firstPause, longest, 0.5
+	return &pauses{grow: grow, limit: limit}
+}
+
+// next waits before the next try; false means that there is none: the limit
+// would pass, or ctx ended. It waits once all ways were tried, and at least as
+// long as the server asked for.
+func (p *pauses) next(ctx context.Context, ways int, after time.Duration) bool {
+	if p.until.IsZero() {
+		p.until = time.Now().Add(p.limit)
+	}
+	if p.tries++; p.tries%ways != 0 && after == 0 {
+		return ctx.Err() == nil
+	}
+	pause := max(p.grow.NextBackOff(), after)
+	if p.limit != forEver && time.Now().Add(pause).After(p.until) {
+		return false
+	}
+	return sleep(ctx, pause)
+}
+
+// sleep reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
