@@ -1,0 +1,137 @@
+// Package actors is the supervision tree of one agent: the node actor, one
+// instance actor for each FrameDB that this node owns, and their children.
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/framedb/framedb/actors/instance"
+	"github.com/framedb/framedb/actors/routing"
+	"github.com/framedb/framedb/client/sentinel"
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/deploy"
+	"github.com/framedb/framedb/raftstore/state"
+)
+
+// Store is what the actors need of raftstore.Store.
+type Store interface {
+	Propose(ctx context.Context, id wire.RequestID, cmd state.Command) (state.Result, error)
+	View() *state.View
+	Subscribe(index uint64, tables ...wire.Table) *state.Subscription
+}
+
+// Config says what the actors work on.
+type Config struct {
+	Node      wire.NodeName
+	Namespace string
+	Store     Store
+	Driver    deploy.Driver
+	// Logger is silent when nil.
+	Logger *slog.Logger
+	// Registerer gets the metrics while Run runs; nil for none.
+	Registerer prometheus.Registerer
+	// Timing says how often instances look; zero is instance.DefaultTiming.
+	Timing instance.Timing
+	// Restarts says how crashes are dealt with; zero is DefaultRestarts.
+	Restarts Restarts
+}
+
+// Actors is the running tree.
+type Actors struct {
+	cfg       Config
+	log       *slog.Logger
+	sentinels *sentinel.Client
+	records   *records
+	tags      *tags
+	crashes   *crashes
+	metrics   *metrics
+	// jobs counts every goroutine that the tree started and that is not an
+	// actor.
+	jobs    sync.WaitGroup
+	names   atomic.Int64  // of actors, so far
+	looks   chan look     // to the node actor, from outside of the tree
+	stopped chan struct{} // closed when Run has returned
+}
+
+// New builds the tree; Run starts it.
+func New(cfg Config) *Actors {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Timing == (instance.Timing{}) {
+		cfg.Timing = instance.DefaultTiming()
+	}
+	if cfg.Restarts == (Restarts{}) {
+		cfg.Restarts = DefaultRestarts()
+	}
+	a := &Actors{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		sentinels: sentinel.New(sentinel.Config{Password: cfg.Driver.Password(), Logger: cfg.Logger}),
+		records:   newRecords(cfg.Driver.Password()),
+		tags:      newTags(cfg.Driver),
+		crashes:   newCrashes(),
+		looks:     make(chan look),
+		stopped:   make(chan struct{}),
+	}
+	a.metrics = newMetrics(a.records, cfg.Store)
+	return a
+}
+
+// Run runs the tree until ctx ends and everything in it has stopped; Redis runs
+// on. It is called once. Errors: ctx's; another one says that it could not
+// start, or that an actor did not stop.
+func (a *Actors) Run(ctx context.Context) error {
+	defer close(a.stopped)
+	defer a.sentinels.Close()
+	unregister, err := a.metrics.register(a.cfg.Registerer)
+	if err != nil {
+		return fmt.Errorf("register the metrics of the actors: %w", err)
+	}
+	defer unregister()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	system := newSystem(a.log)
+	defer system.Shutdown()
+	supervisor := newSupervisor(a.cfg.Restarts, crashReporter{a, ctx}, a.log)
+	node := system.Root.Spawn(actor.PropsFromProducer(
+		func() actor.Actor { return newNode(ctx, a, supervisor) },
+		actor.WithSupervisor(supervisor), actor.WithGuardian(supervisor)))
+	a.jobs.Go(func() { a.follow(ctx, system.Root, node) })
+	a.jobs.Go(func() { _ = routing.Dispatch(ctx, a.cfg.Store, a.records, a.log) })
+
+	<-ctx.Done()
+	return errors.Join(ctx.Err(), a.stop(system, node, supervisor))
+}
+
+// stop ends the tree from the leaves up, then waits for the jobs, whose
+// context has ended.
+func (a *Actors) stop(system *actor.ActorSystem, node *actor.PID, supervisor *supervisor) error {
+	supervisor.close()
+	err := system.Root.StopFuture(node).Wait()
+	a.jobs.Wait()
+	a.records.close()
+	if err != nil {
+		return fmt.Errorf("stop the actors: %w", err)
+	}
+	return nil
+}
+
+// newSystem makes an actor system that logs to log.
+func newSystem(log *slog.Logger) *actor.ActorSystem {
+	return actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log.With("lib", "proto.actor") }),
+		// The throttle keeps a goroutine for this long after a dead letter.
+		actor.WithDeadLetterThrottleInterval(10*time.Millisecond),
+	)
+}

@@ -1,0 +1,116 @@
+package actors_test
+
+import (
+	"context"
+	"sync"
+
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/deploy"
+)
+
+// faulty is a driver that shows faults which a real one cannot be made to
+// show. Nothing of it listens anywhere, so no cluster becomes ready.
+type faulty struct {
+	mu      sync.Mutex
+	found   map[wire.ClusterName]wire.ClusterSpec
+	observe map[wire.ClusterName]func() error // may panic
+	apply   map[wire.ClusterName]func(context.Context) error
+	busy    map[wire.ClusterName]int // Applies under way
+	worst   int                      // most Applies of one cluster at once
+	calls   map[wire.ClusterName]int
+	served  map[wire.NodeTag]wire.FrameDBID
+}
+
+var _ deploy.Driver = (*faulty)(nil)
+
+func newFaulty() *faulty {
+	return &faulty{
+		found: map[wire.ClusterName]wire.ClusterSpec{}, observe: map[wire.ClusterName]func() error{},
+		apply: map[wire.ClusterName]func(context.Context) error{}, busy: map[wire.ClusterName]int{},
+		calls: map[wire.ClusterName]int{}, served: map[wire.NodeTag]wire.FrameDBID{},
+	}
+}
+
+func (f *faulty) onObserve(name wire.ClusterName, do func() error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.observe[name] = do
+}
+
+func (f *faulty) onApply(name wire.ClusterName, do func(context.Context) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.apply[name] = do
+}
+
+// observed is how often a cluster was looked at.
+func (f *faulty) observed(name wire.ClusterName) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[name]
+}
+
+func (f *faulty) mostAtOnce() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.worst
+}
+
+func (f *faulty) Name() string      { return "faulty" }
+func (f *faulty) Password() string  { return password }
+func (f *faulty) SocketDir() string { return "" }
+
+func (f *faulty) Observe(_ context.Context, name wire.ClusterName) (deploy.Deployment, error) {
+	f.mu.Lock()
+	f.calls[name]++
+	do := f.observe[name]
+	f.mu.Unlock()
+	if do != nil {
+		if err := do(); err != nil {
+			return deploy.Deployment{}, err
+		}
+	}
+	return deploy.Deployment{}, nil
+}
+
+func (f *faulty) Apply(ctx context.Context, name wire.ClusterName, spec wire.ClusterSpec) error {
+	f.mu.Lock()
+	f.busy[name]++
+	f.worst = max(f.worst, f.busy[name])
+	f.found[name] = spec
+	do := f.apply[name]
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.busy[name]--
+		f.mu.Unlock()
+	}()
+	if do != nil {
+		return do(ctx)
+	}
+	return nil
+}
+
+func (f *faulty) Remove(_ context.Context, name wire.ClusterName) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.found, name)
+	return nil
+}
+
+func (f *faulty) List(context.Context) ([]deploy.Found, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var found []deploy.Found
+	for name, spec := range f.found {
+		found = append(found, deploy.Found{Name: name, Spec: spec})
+	}
+	return found, nil
+}
+
+func (f *faulty) ServeTag(_ context.Context, tag wire.NodeTag, member wire.FrameDBID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.served[tag] = member
+	return nil
+}

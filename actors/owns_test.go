@@ -1,0 +1,89 @@
+package actors
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+func cluster(name wire.ClusterName, phase wire.Phase, owner wire.NodeName) *wire.Cluster {
+	return &wire.Cluster{
+		Name: name, ClusterSpec: wire.ClusterSpec{NodeTag: "a"},
+		Status: wire.ClusterStatus{Phase: phase, Owner: owner},
+	}
+}
+
+func TestOwns(t *testing.T) {
+	t.Parallel()
+	configured := &wire.Node{Name: "me", Tags: []wire.NodeTag{"a", "b"}}
+	labelled := &wire.Node{Name: "me", Label: "a"}
+	bare := &wire.Node{Name: "me", Tags: []wire.NodeTag{"b"}}
+	for _, c := range []struct {
+		name  string
+		node  *wire.Node
+		owner wire.NodeName
+		want  bool
+	}{
+		{"nobody's", configured, "", true},
+		{"its own", configured, "me", true},
+		{"another's", configured, "other", false},
+		{"by label", labelled, "", true},
+		{"without the tag", bare, "", false},
+		{"its own, without the tag", bare, "me", false},
+	} {
+		if got := owns(c.node, cluster("x", wire.PhaseReady, c.owner)); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestServing(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		clusters []*wire.Cluster
+		want     wire.ClusterName
+	}{
+		{"nobody", nil, ""},
+		{"not one that never was ready", []*wire.Cluster{cluster("x", wire.PhaseCreating, "")}, ""},
+		{"not one that is going", []*wire.Cluster{cluster("x", wire.PhaseRemoving, "")}, ""},
+		{"the first by name", []*wire.Cluster{cluster("y", wire.PhaseReady, ""), cluster("x", wire.PhaseReady, "")}, "x"},
+		{"a degraded one keeps it", []*wire.Cluster{cluster("x", wire.PhaseDegraded, ""), cluster("y", wire.PhaseReady, "")}, "x"},
+		{"the next when the first goes", []*wire.Cluster{cluster("x", wire.PhaseRemoving, ""), cluster("y", wire.PhaseReady, "")}, "y"},
+	} {
+		rows := map[wire.ClusterName]*wire.Cluster{}
+		for _, row := range c.clusters {
+			rows[row.Name] = row
+		}
+		want := map[wire.NodeTag]wire.ClusterName{"a": c.want, "b": ""}
+		if got := serving(rows, []wire.NodeTag{"a", "b"}); !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", c.name, got, want)
+		}
+	}
+}
+
+func TestAssign(t *testing.T) {
+	t.Parallel()
+	type chosen = map[wire.NodeTag]wire.ClusterName
+	tags := newTags(nil)
+	for _, c := range []struct {
+		name   string
+		chosen chosen
+		begun  []wire.ClusterName
+		bare   []wire.NodeTag
+	}{
+		{"at first nobody serves", chosen{"a": ""}, nil, []wire.NodeTag{"a"}},
+		{"still nobody", chosen{"a": ""}, nil, nil},
+		{"x begins", chosen{"a": "x"}, []wire.ClusterName{"x"}, nil},
+		{"x goes on", chosen{"a": "x"}, nil, nil},
+		{"y takes over", chosen{"a": "y"}, []wire.ClusterName{"y"}, nil},
+		{"the node loses the tag", chosen{}, nil, []wire.NodeTag{"a"}},
+	} {
+		begun, bare := tags.assign(c.chosen)
+		if !slices.Equal(begun, c.begun) || !slices.Equal(bare, c.bare) {
+			t.Errorf("%s: begun %v, bare %v; want %v, %v", c.name, begun, bare, c.begun, c.bare)
+		}
+	}
+}
