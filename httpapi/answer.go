@@ -1,0 +1,119 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+const (
+	contentJSON = "application/json"
+	contentRaw  = "application/octet-stream"
+)
+
+// Large answers get a deadline, so that a reader who stops reading does not
+// hold their bytes for ever. It allows for 0.5 MiB a second at MaxFrame.
+const (
+	largeAnswer        = 64 << 10
+	largeAnswerTimeout = 2 * time.Minute
+)
+
+// envelope is how the first FrameDB tells a success.
+type envelope struct {
+	Success bool `json:"success"`
+	Result  any  `json:"result"`
+}
+
+func (s *Server) succeed(c *gin.Context, r route, rep reply) {
+	if rep.written {
+		return
+	}
+	if rep.done != nil {
+		defer rep.done()
+	}
+	if rep.contentType != "" {
+		writeBody(c, rep.status, rep.contentType, rep.raw)
+		return
+	}
+	if r.seed {
+		rep.body = envelope{Success: true, Result: rep.body}
+	}
+	b, err := json.Marshal(rep.body)
+	if err != nil {
+		s.fail(c, r, err)
+		return
+	}
+	writeBody(c, rep.status, contentJSON, b)
+}
+
+func writeFailure(c *gin.Context, e *wire.Error) {
+	if e.RetryAfter > 0 {
+		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	}
+	b, err := json.Marshal(wire.FailureOf(e))
+	if err != nil {
+		panic(err) // strings and a bool always marshal
+	}
+	writeBody(c, e.Code.HTTPStatus(), contentJSON, b)
+}
+
+// unwrap is the server's own writer, which gin's hides.
+func unwrap(w http.ResponseWriter) http.ResponseWriter {
+	if u, hidden := w.(interface{ Unwrap() http.ResponseWriter }); hidden {
+		return u.Unwrap()
+	}
+	return w
+}
+
+func writeBody(c *gin.Context, status int, contentType string, b []byte) {
+	h := c.Writer.Header()
+	h["Content-Type"] = []string{contentType}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	if status != 0 {
+		c.Writer.WriteHeader(status)
+	}
+	if len(b) > largeAnswer {
+		http.NewResponseController(unwrap(c.Writer)).SetWriteDeadline(time.Now().Add(largeAnswerTimeout))
+	}
+	c.Writer.Write(b) // whoever has gone does not hear it
+}
+
+// seedSpelling is how the first FrameDB's callers spell the fields that errors
+// of the store name.
+var seedSpelling = map[string]string{
+	"name":      "clusterName",
+	"node_tag":  "nodeTag",
+	"source_id": "sourceId",
+	"cluster":   "framedb",
+	"label":     "framedbName",
+}
+
+// respell names the field at fault as the caller spelled it.
+func respell(err error, spelling map[string]string) *wire.Error {
+	e := wire.AsError(err)
+	to, found := spelling[e.Field]
+	if !found {
+		return e
+	}
+	c := *e
+	c.Message = strings.Replace(e.Message, e.Field+": ", to+": ", 1)
+	c.Field = to
+	return &c
+}
+
+// clip keeps what a caller sent readable in a message.
+func clip(s string) string {
+	const limit = 80
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}

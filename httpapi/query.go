@@ -1,0 +1,106 @@
+package httpapi
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/state"
+)
+
+// look answers a question from one view of the store. An error is an answer
+// too: a question about what does not exist waits until it does.
+type look func(*state.View) (any, error)
+
+// reads makes a handler of a question to the store. prepare checks the
+// parameters. With ?index=N the answer waits until one of the tables changed
+// after N, or until ?wait= has passed; HeaderIndex tells what to ask with next.
+func (s *Server) reads(prepare func(*gin.Context) (look, error), tables ...wire.Table) handler {
+	return func(c *gin.Context) (reply, error) {
+		ask, err := prepare(c)
+		if err != nil {
+			return reply{}, err
+		}
+		after, wait, err := blockOf(c)
+		if err != nil {
+			return reply{}, err
+		}
+		if after > 0 {
+			if err := s.awaitChange(c.Request.Context(), ask, after, wait, tables); err != nil {
+				return reply{}, err
+			}
+		}
+		v := s.cfg.Store.View()
+		body, err := ask(v)
+		setIndex(c, v.Index())
+		return reply{body: body}, err
+	}
+}
+
+func setIndex(c *gin.Context, index uint64) {
+	c.Writer.Header()[wire.HeaderIndex] = []string{strconv.FormatUint(index, 10)}
+}
+
+// blockOf reads ?index= and ?wait=.
+func blockOf(c *gin.Context) (after uint64, wait time.Duration, err error) {
+	q, err := queryOf(c)
+	if q == nil || err != nil {
+		return 0, 0, err
+	}
+	if after, err = parseUint(q, "index", 0, 0, math.MaxUint64); err != nil {
+		return 0, 0, err
+	}
+	wait, err = parseWait(q, defaultBlock)
+	return after, wait, err
+}
+
+// awaitChange returns when a table changed after the index, or what ask looks
+// at may have, or wait has passed, or the server stops; or with ctx's error.
+//
+// It waits on exactly what ask looked at, so that a change of one source does
+// not wake everybody who waits on another. The tables' indexes come from a
+// second view, or the first would watch the whole tables; being taken later it
+// misses nothing. An index from another life of the store does not wait.
+func (s *Server) awaitChange(caller context.Context, ask look, after uint64, wait time.Duration, tables []wire.Table) error {
+	p, cancel := s.pause(caller, wait)
+	defer cancel()
+	for {
+		v := s.cfg.Store.View()
+		ask(v)
+		now := s.cfg.Store.View()
+		if after > now.Index() || newest(now, tables) > after {
+			return nil
+		}
+		if v.Changed(p) != nil {
+			return p.over()
+		}
+	}
+}
+
+func newest(v *state.View, tables []wire.Table) uint64 {
+	var index uint64
+	for _, t := range tables {
+		index = max(index, v.TableIndex(t))
+	}
+	return index
+}
+
+// pause is a wait on purpose. It ends when its time has passed, the server
+// stops or the caller has gone.
+type pause struct {
+	context.Context
+	caller context.Context
+}
+
+func (s *Server) pause(caller context.Context, wait time.Duration) (pause, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(caller, wait)
+	stop := context.AfterFunc(s.stopping, cancel)
+	return pause{ctx, caller}, func() { stop(); cancel() }
+}
+
+// over is what the end of the pause means: nothing, unless the caller has gone.
+func (p pause) over() error { return p.caller.Err() }

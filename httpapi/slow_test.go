@@ -1,0 +1,205 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/state"
+)
+
+// pipes is a listener of connections in memory, whose deadlines follow the
+// clock of a synctest bubble. Nothing is buffered.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) dial() net.Conn {
+	ours, theirs := net.Pipe()
+	p.conns <- theirs
+	return ours
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+// inBubble serves an API on pipes with a clock that jumps.
+func inBubble(t *testing.T, f func(t *testing.T, a *api, dial func() net.Conn)) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		l := newPipes()
+		a.serve(l)
+		f(t, a, l.dial)
+	})
+}
+
+func send(t *testing.T, c net.Conn, request string) {
+	t.Helper()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// line reads lines until one begins so.
+func line(t *testing.T, r *bufio.Reader, prefix string) string {
+	t.Helper()
+	for {
+		s, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatalf("no %q: %v", prefix, err)
+		}
+		if strings.HasPrefix(s, prefix) {
+			return s
+		}
+	}
+}
+
+func TestSilentStreamsSayThatTheyLive(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, dial func() net.Conn) {
+		c := dial()
+		defer c.Close()
+		send(t, c, fmt.Sprintf("GET /v1/events?index=%d HTTP/1.1\r\nHost: a\r\n\r\n", a.store.View().Index()))
+		r := bufio.NewReader(c)
+		line(t, r, ": framedb events")
+		start := time.Now()
+		line(t, r, ": still here")
+		line(t, r, ": still here")
+		if d := time.Since(start); d != 30*time.Second {
+			t.Errorf("two signs of life took %v", d)
+		}
+	})
+}
+
+// A reader who reads nothing is cut off instead of holding what it does not
+// take.
+func TestSlowReadersAreCutOff(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, dial func() net.Conn) {
+		c := dial()
+		defer c.Close()
+		send(t, c, "GET /v1/events HTTP/1.1\r\nHost: a\r\n\r\n")
+		start := time.Now()
+		synctest.Wait()
+		streams := func() string {
+			return line(t, bufio.NewReader(strings.NewReader(a.get("/metrics").body)), "framedb_http_event_streams ")
+		}
+		if got := streams(); got != "framedb_http_event_streams 1\n" {
+			t.Errorf("at first: %s", got)
+		}
+		time.Sleep(16 * time.Second) // of the bubble's clock
+		synctest.Wait()
+		if got := streams(); got != "framedb_http_event_streams 0\n" {
+			t.Errorf("after %v: %s", time.Since(start), got)
+		}
+	})
+}
+
+// A body that does not come ends in time, and a header too.
+func TestSlowSendersAreCutOff(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, dial func() net.Conn) {
+		c := dial()
+		defer c.Close()
+		send(t, c, "POST /routing/getMapping HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{\"sour")
+		start := time.Now()
+		if _, err := io.ReadAll(c); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != 30*time.Second {
+			t.Errorf("hung up after %v", d)
+		}
+		unread := dial()
+		defer unread.Close()
+		send(t, unread, "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{\"sour")
+		start = time.Now()
+		if _, err := io.ReadAll(unread); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != 30*time.Second {
+			t.Errorf("hung up after %v, though nobody reads the body", d)
+		}
+		half := dial()
+		defer half.Close()
+		send(t, half, "GET /v1/sou")
+		start = time.Now()
+		if _, err := io.ReadAll(half); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != 10*time.Second {
+			t.Errorf("hung up after %v", d)
+		}
+	})
+}
+
+// A connection serves on after a wait that was longer than the deadline of its
+// body.
+func TestWaitsAreLongerThanBodies(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, dial func() net.Conn) {
+		a.store.applied = nil
+		c := dial()
+		defer c.Close()
+		r := bufio.NewReader(c)
+		body := `{"name":"slow","node_tag":"node-1","replicas":1,"quorum":1}`
+		send(t, c, fmt.Sprintf("POST /v1/clusters?wait=5m HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		start := time.Now()
+		for _, want := range []int{201, 200} {
+			res, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body := readAll(t, res.Body); res.StatusCode != want {
+				t.Errorf("status %d, want %d: %s", res.StatusCode, want, body)
+			}
+			if d := time.Since(start); d != 5*time.Minute {
+				t.Errorf("answered after %v", d)
+			}
+			if want == 201 {
+				send(t, c, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+			}
+		}
+	})
+}
+
+// A blocking query returns after its wait, five minutes unless told otherwise.
+func TestBlockingQueriesEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, _ func() net.Conn) {
+		index := a.store.View().Index()
+		for query, want := range map[string]time.Duration{"": 5 * time.Minute, "&wait=10m": 10 * time.Minute, "&wait=7": 7 * time.Second, "&wait=0": 0} {
+			start := time.Now()
+			a.get(fmt.Sprintf("/v1/clusters?index=%d%s", index, query)).want(t, 200)
+			if d := time.Since(start); d != want {
+				t.Errorf("%q: answered after %v, want %v", query, d, want)
+			}
+		}
+		// Another row's change does not end a wait for this one.
+		a.store.applied = owner
+		a.populate()
+		index = a.store.View().Index()
+		start := time.Now()
+		time.AfterFunc(time.Second, func() { a.store.must(t, state.CreateMapping{Source: "elsewhere", NodeTag: "node-1"}) })
+		time.AfterFunc(time.Minute, func() { a.store.must(t, state.RemoveMapping{Source: "cam-1", NodeTag: "node-1"}) })
+		a.get(fmt.Sprintf("/v1/sources/cam-1?index=%d", index)).refused(t, wire.CodeNotFound, "")
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("answered after %v", d)
+		}
+	})
+}

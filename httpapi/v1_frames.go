@@ -1,0 +1,253 @@
+package httpapi
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/framedb/framedb/client/frames"
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/state"
+)
+
+// frameTimeout bounds how long a frame may take to arrive: 0.5 MiB a second at
+// MaxFrame.
+const frameTimeout = 2 * time.Minute
+
+// frameList is how many frames a page holds when ?limit= does not say; each
+// costs Redis a few calls.
+const frameList = 100
+
+// destination is where a request's frames are.
+type destination struct {
+	source  wire.SourceID
+	mapping *wire.Mapping
+	*frames.Cluster
+}
+
+// destinationOf finds the data path of the source in the path, on the given
+// node tag, else on one that this node carries, else on the first.
+func (s *Server) destinationOf(c *gin.Context, tag wire.NodeTag) (destination, error) {
+	source, err := pathName[wire.SourceID](c, "source")
+	if err := firstError(err, checkOptional("node_tag", tag)); err != nil {
+		return destination{}, err
+	}
+	v := s.cfg.Store.View()
+	m, err := s.nearest(v, source, tag)
+	if err != nil {
+		return destination{}, err
+	}
+	path, err := s.paths.to(v, m.Cluster)
+	return destination{source, m, path}, err
+}
+
+func (s *Server) nearest(v *state.View, source wire.SourceID, tag wire.NodeTag) (*wire.Mapping, error) {
+	if tag != "" {
+		return mappingIn(v, source, tag)
+	}
+	list, err := mappingsOf(v, source)
+	if err != nil {
+		return nil, err
+	}
+	if node, found := v.Node(s.cfg.Node); found {
+		for _, m := range list {
+			if node.Carries(m.NodeTag) {
+				return m, nil
+			}
+		}
+	}
+	return list[0], nil
+}
+
+func (s *Server) v1ListFrames(c *gin.Context) (reply, error) {
+	q, err := queryOf(c)
+	if err != nil {
+		return reply{}, err
+	}
+	limit, err := parseUint(q, "limit", frameList, 1, wire.MaxPage)
+	if err != nil {
+		return reply{}, err
+	}
+	to, err := s.destinationOf(c, wire.NodeTag(q.Get("node_tag")))
+	if err != nil {
+		return reply{}, err
+	}
+	list, next, err := to.List(c.Request.Context(), to.source, q.Get("cursor"), int(limit))
+	return reply{body: wire.FramePage{Frames: emptyNotNull(list), Next: next}}, err
+}
+
+func (s *Server) v1GetFrame(c *gin.Context) (reply, error) {
+	q, err := queryOf(c)
+	if err != nil {
+		return reply{}, err
+	}
+	key := c.Param("key")
+	if err := checkKey(wire.SourceID(c.Param("source")), key); err != nil {
+		return reply{}, err
+	}
+	to, err := s.destinationOf(c, wire.NodeTag(q.Get("node_tag")))
+	if err != nil {
+		return reply{}, err
+	}
+	batch, err := to.Get(c.Request.Context(), key)
+	if err != nil {
+		return reply{}, err
+	}
+	if batch.Frames[0].Missing {
+		batch.Release()
+		return reply{}, wire.Errorf(wire.CodeNotFound, "there is no %s", clip(key))
+	}
+	data := batch.Frames[0].Data
+	release, err := s.budget.take(int64(len(data)))
+	if err != nil {
+		batch.Release()
+		return reply{}, err
+	}
+	return reply{contentType: contentRaw, raw: data, done: func() { release(); batch.Release() }}, nil
+}
+
+// checkKey refuses a key that is not one of the source's.
+func checkKey(source wire.SourceID, key string) error {
+	k, _, isData := wire.ParseDataKey(key)
+	if !isData {
+		var isCount bool
+		if k, isCount = wire.ParseCountKey(key); !isCount {
+			return wire.InField("key", wire.Errorf(wire.CodeInvalidArgument, "%q is no frame key: give <source>?<updates>?<restarts>__<n>__<size>, percent-encoded", clip(key)))
+		}
+	}
+	if k.Source() != source {
+		return wire.InField("key", notOf(k, source))
+	}
+	return nil
+}
+
+func notOf(k wire.FrameKey, source wire.SourceID) error {
+	return wire.Errorf(wire.CodeInvalidArgument, "%q belongs to source %q, not %q", k, k.Source(), clip(string(source)))
+}
+
+func (s *Server) v1PutFrame(c *gin.Context) (reply, error) {
+	q, err := queryOf(c)
+	if err != nil {
+		return reply{}, err
+	}
+	key, size, err := parseFrame(wire.SourceID(c.Param("source")), c.Param("frame"), c.Param("size"))
+	if err != nil {
+		return reply{}, err
+	}
+	count, err := parseUint(q, "count", 0, 1, wire.MaxDecrementBy)
+	if err != nil {
+		return reply{}, err
+	}
+	to, err := s.destinationOf(c, wire.NodeTag(q.Get("node_tag")))
+	if err != nil {
+		return reply{}, err
+	}
+	if count == 0 {
+		count = refCount(to.mapping.Metadata)
+	}
+	return s.putFrame(c, to, key, size, count)
+}
+
+// putFrame stores the body and the count in one step.
+func (s *Server) putFrame(c *gin.Context, to destination, key wire.FrameKey, size string, count uint64) (reply, error) {
+	expect := c.Request.ContentLength
+	if expect < 0 || expect > wire.MaxFrame {
+		expect = wire.MaxFrame
+	}
+	release, err := s.budget.take(expect)
+	if err != nil {
+		return reply{}, err
+	}
+	defer release()
+	limitBody(c, frameTimeout)
+	body, err := readBody(c, wire.MaxFrame, expect) // within the budget
+	if err != nil {
+		return reply{}, err
+	}
+	if len(body) == 0 {
+		return reply{}, wire.Errorf(wire.CodeMalformed, "the body is empty: send the frame")
+	}
+	err = to.Put(c.Request.Context(), []frames.Pair{
+		{Key: key.Data(size), Value: body},
+		{Key: key.Count(), Value: fmt.Append(nil, count)},
+	}, frames.PutOptions{})
+	if err != nil {
+		return reply{}, err
+	}
+	return created(wire.PutFrame{
+		Keys: []string{key.Data(size), key.Count()},
+		Node: to.mapping.NodeTag, To: to.mapping.Cluster, Count: int64(count),
+	})
+}
+
+var sizeShape = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9.]{0,63}$`)
+
+// parseFrame reads {frame}, which is P__n, and {size}.
+func parseFrame(source wire.SourceID, frame, size string) (wire.FrameKey, string, error) {
+	key, isFrame := wire.ParseCountKey("ref__" + frame)
+	if !isFrame {
+		return key, "", wire.InField("frame", wire.Errorf(wire.CodeInvalidArgument, "%q is no frame: give <source>?<updates>?<restarts>__<n>, percent-encoded", clip(frame)))
+	}
+	if !sizeShape.MatchString(size) {
+		return key, "", wire.InField("size", wire.Errorf(wire.CodeInvalidArgument, "%q is no size: give <width>x<height>", clip(size)))
+	}
+	if key.Source() != source {
+		return key, "", wire.InField("frame", notOf(key, source))
+	}
+	return key, size, nil
+}
+
+// refCount is the mapping's "ref_count", 1 where it has none.
+func refCount(metadata json.RawMessage) uint64 {
+	var m struct {
+		RefCount uint64 `json:"ref_count"`
+	}
+	if json.Unmarshal(metadata, &m) != nil || m.RefCount < 1 || m.RefCount > wire.MaxDecrementBy {
+		return 1
+	}
+	return m.RefCount
+}
+
+// decrementResults is the answer of POST …/decr.
+type decrementResults struct {
+	Results []wire.Decremented `json:"results"`
+}
+
+func (s *Server) v1Decrement(c *gin.Context, in *wire.DecrementFrames) (reply, error) {
+	token, err := requestID(c)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := checkDecrements(wire.SourceID(c.Param("source")), in.Decrements); err != nil {
+		return reply{}, err
+	}
+	to, err := s.destinationOf(c, in.NodeTag)
+	if err != nil {
+		return reply{}, err
+	}
+	if token == "" {
+		token = wire.RequestID(rand.Text())
+	}
+	results, err := to.Decrement(c.Request.Context(), token, in.Decrements)
+	return reply{body: decrementResults{emptyNotNull(results)}}, err
+}
+
+func checkDecrements(source wire.SourceID, list []wire.Decrement) error {
+	if len(list) < 1 || len(list) > wire.MaxDecrements {
+		return wire.InField("decrements", wire.Errorf(wire.CodeInvalidArgument, "%d keys: give 1 to %d", len(list), wire.MaxDecrements))
+	}
+	for i, d := range list {
+		err := frames.CheckDecrement(d)
+		if key, _ := wire.ParseCountKey(d.Key); err == nil && key.Source() != source {
+			err = notOf(key, source)
+		}
+		if err != nil {
+			return wire.InField(fmt.Sprintf("decrements[%d]", i), err)
+		}
+	}
+	return nil
+}
