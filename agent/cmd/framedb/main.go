@@ -1,0 +1,20 @@
+// Command framedb is FrameDB's agent and its command line.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/framedb/framedb/agent"
+	"github.com/framedb/framedb/client/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	root := cli.NewRoot(agent.Version())
+	root.AddCommand(agent.Command())
+	os.Exit(cli.Execute(ctx, root))
+}
