@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -61,7 +62,9 @@ type Config struct {
 	Password  string // of Redis, for /v1/credentials and the frames routes
 	// Members tells the agents as gossip and Raft know them now.
 	Members func() []wire.Member
-	// Ready returns nil when the agent can answer, else why not.
+	// Ready returns nil when the agent can answer, else why not. Until it did so
+	// once, every route but /healthz, /readyz, /metrics and /openapi.json gives
+	// its error.
 	Ready func() error
 
 	Logger     *slog.Logger
@@ -74,9 +77,11 @@ type Server struct {
 	cfg     Config
 	http    *http.Server
 	metrics *metrics
-	paths   *dataPaths
-	budget  *budget // bytes of frames in hand
-	streams *budget // event streams
+	// wasReady is true once Ready returned nil.
+	wasReady atomic.Bool
+	paths    *dataPaths
+	budget   *budget // bytes of frames in hand
+	streams  *budget // event streams
 	// origin keeps web pages that a person on this machine looks at from posting
 	// to the agent behind that person's back; it looks at what only browsers send.
 	origin *http.CrossOriginProtection
@@ -119,8 +124,8 @@ func (s *Server) engine() *gin.Engine {
 	for _, r := range s.routes() {
 		e.Handle(r.method, r.path, s.serve(r))
 	}
-	e.NoRoute(s.serve(route{path: "unknown", handle: noRoute}))
-	e.NoMethod(s.serve(route{path: "unknown", handle: noMethod}))
+	e.NoRoute(s.serve(route{path: "unknown", early: true, handle: noRoute}))
+	e.NoMethod(s.serve(route{path: "unknown", early: true, handle: noMethod}))
 	return e
 }
 

@@ -91,11 +91,17 @@ func (s *Server) agentRoutes() []route {
 		get("/v1/status", s.v1Status),
 		get("/v1/events", s.v1Events),
 		get("/v1/credentials", s.v1Credentials),
-		get("/healthz", s.health),
-		get("/readyz", s.ready),
-		get("/metrics", s.metricsPage()),
-		get("/openapi.json", openapiPage()),
+		early("/healthz", s.health),
+		early("/readyz", s.ready),
+		early("/metrics", s.metricsPage()),
+		early("/openapi.json", openapiPage()),
 	}
+}
+
+func early(path string, h handler) route {
+	r := get(path, h)
+	r.early = true
+	return r
 }
 
 func get(path string, h handler) route {

@@ -37,7 +37,9 @@ type route struct {
 	method, path string
 	// seed routes speak the first FrameDB's dialect: the answer stands in an
 	// envelope and errors name fields as its callers spell them.
-	seed   bool
+	seed bool
+	// early routes answer before the agent is ready.
+	early  bool
 	handle handler
 }
 
@@ -65,13 +67,21 @@ func (s *Server) serve(r route) gin.HandlerFunc {
 	}
 }
 
-// run lets the handler answer, unless a web page of another site asks.
+// run lets the handler answer, unless a web page of another site asks, or the
+// agent was never ready: until its log is replayed the store shows rows that
+// were changed or removed later.
 func (s *Server) run(c *gin.Context, r route) (reply, error) {
 	if c.Request.ContentLength != 0 {
 		limitBody(c, bodyTimeout)
 	}
 	if err := s.origin.Check(c.Request); err != nil {
 		return reply{}, wire.Errorf(wire.CodeForbidden, "a web page of another origin may not change anything here")
+	}
+	if !r.early && !s.wasReady.Load() {
+		if err := s.cfg.Ready(); err != nil {
+			return reply{}, err
+		}
+		s.wasReady.Store(true)
 	}
 	return r.handle(c)
 }

@@ -210,6 +210,7 @@ func TestV1Nodes(t *testing.T) {
 func TestStatus(t *testing.T) {
 	a := newAPI(t).populate()
 	a.actors.degraded = []string{"cluster alpha: member 1 does not answer"}
+	a.store.must(t, state.ReportCluster{Name: "alpha", Status: wire.ClusterStatus{Phase: wire.PhaseDegraded, Reason: "told above, by its owner", Owner: "n1"}})
 	a.store.must(t, state.ReportCluster{Name: "beta", Status: wire.ClusterStatus{Phase: wire.PhaseDegraded, Reason: "no quorum", Owner: "n2"}})
 	s := decoded[wire.Status](t, a.get("/v1/status").want(t, 200))
 	want := []string{"cluster alpha: member 1 does not answer", "cluster beta: no quorum", "agent n2 does not answer"}
@@ -226,6 +227,18 @@ func TestReadiness(t *testing.T) {
 	why = fmt.Errorf("no leader yet")
 	a.get("/readyz").want(t, 503).refused(t, wire.CodeUnavailable, "")
 	a.get("/healthz").want(t, 200)
+}
+
+// A half-replayed log shows what was changed or removed later.
+func TestTheStoreIsNotShownBeforeTheAgentIsReady(t *testing.T) {
+	why := error(wire.Errorf(wire.CodeUnavailable, "the log is not replayed yet"))
+	a := newAPI(t, func(cfg *httpapiConfig) { cfg.Ready = func() error { return why } })
+	for _, path := range []string{"/v1/clusters", "/v1/events", "/v1/status", "/nodes/getNodes"} {
+		a.get(path).want(t, 503).refused(t, wire.CodeUnavailable, "")
+	}
+	a.get("/healthz").want(t, 200)
+	why = nil
+	a.get("/v1/clusters").want(t, 200)
 }
 
 // A request that is repeated under its key is applied once; a key that is used
