@@ -281,6 +281,7 @@ func TestPlanFailsOver(t *testing.T) {
 		{"not while a member that runs could have most", 3, func(in *Input) {
 			killMaster(in)
 			in.Seen.Members[2].InfoErr = errCould
+			in.Seen.Members[1].Says.Replicas[1].Offset, in.Seen.Members[2].Says.Replicas[1].Offset = 500, 500
 		}, "apply(3,g1)", "member x-redis-node-0"},
 		{"not when too few Sentinels answer", 3, func(in *Input) {
 			killMaster(in)
@@ -367,6 +368,9 @@ func TestPlanShrinks(t *testing.T) {
 			shrink(in, 2)
 			demoted(in)
 			in.Seen.Members[1].Info.Syncing = true
+			for i := range in.Seen.Members {
+				in.Seen.Members[i].Says.Replicas[1].Offset = 500
+			}
 		}, "", "master x-redis-node-3 leaves"},
 		{"not while it is silent", 3, func(in *Input) {
 			promote(in, 2)

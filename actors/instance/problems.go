@@ -38,7 +38,7 @@ func (p *planner) memberProblems() []string {
 		case m == nil:
 			all = append(all, fmt.Sprintf("member %s was not started yet", p.Cluster.Name.Member(ordinal)))
 		case !m.Redis.Running:
-			all = append(all, fmt.Sprintf("member %s does not run: %s", m.ID, cmpReason(m.Redis.Reason, "no reason is known")))
+			all = append(all, fmt.Sprintf("member %s does not run: %s", m.ID, orElse(m.Redis.Reason, "no reason is known")))
 		case m.InfoErr != nil:
 			all = append(all, fmt.Sprintf("member %s does not answer: %v", m.ID, m.InfoErr))
 		}
@@ -75,7 +75,7 @@ func (p *planner) sentinelProblems() []string {
 		switch {
 		case m == nil:
 		case !m.Sentinel.Running:
-			all = append(all, fmt.Sprintf("the Sentinel of %s does not run: %s", m.ID, cmpReason(m.Sentinel.Reason, "no reason is known")))
+			all = append(all, fmt.Sprintf("the Sentinel of %s does not run: %s", m.ID, orElse(m.Sentinel.Reason, "no reason is known")))
 		case m.Says.Err != nil:
 			all = append(all, fmt.Sprintf("the Sentinel of %s on %s cannot be reached: %v", m.ID, address(m.sentinel()), plain(m.Says.Err)))
 		case p.masterMember() != nil && !p.knowsAll(m):

@@ -143,7 +143,7 @@ func (p *planner) health(m *Member) (wire.Health, string) {
 	master, named := p.Seen.named()
 	switch {
 	case !m.Redis.Running:
-		return wire.HealthStopped, cmpReason(m.Redis.Reason, "it does not run")
+		return wire.HealthStopped, orElse(m.Redis.Reason, "it does not run")
 	case m.InfoErr != nil:
 		return wire.HealthUnreachable, m.InfoErr.Error()
 	case m.Info.Role == wire.RoleMaster && (!named || m.redis() == master):
@@ -160,7 +160,7 @@ func (p *planner) health(m *Member) (wire.Health, string) {
 	return wire.HealthHealthy, ""
 }
 
-func cmpReason(reason, otherwise string) string {
+func orElse(reason, otherwise string) string {
 	if reason == "" {
 		return otherwise
 	}

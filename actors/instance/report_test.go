@@ -115,7 +115,7 @@ func TestObservedGeneration(t *testing.T) {
 		{"not applied", func(*Input) {}, 1},
 		{"a Redis differs", func(in *Input) { in.Past.Applied, in.Cluster.MaxMemory = 2, 1<<20 }, 1},
 		{"a Sentinel differs", func(in *Input) { in.Past.Applied, in.Cluster.DownAfter = 2, 1000 }, 1},
-		{"a member has not left", func(in *Input) { shrink(in, 2); in.Past.Applied = 2 }, 1},
+		{"a member has not left", func(in *Input) { shrink(in, 2); demoted(in); in.Past.Applied = 2 }, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := well(3)

@@ -74,7 +74,7 @@ func (o *Outbox) update(f func()) {
 func (o *Outbox) Flush(ctx context.Context) bool {
 	for {
 		o.mu.Lock()
-		sent, changed := len(o.pending) == 0, o.changed
+		sent, changed := o.closing && len(o.pending) == 0, o.changed
 		o.mu.Unlock()
 		if sent {
 			return true
