@@ -150,6 +150,9 @@ func TestFramesThroughTheAgent(t *testing.T) {
 	if len(page.Frames) != 1 || page.Frames[0].Count != 3 || page.Frames[0].Sizes["8x8"] != int64(len(pixels)) {
 		t.Errorf("page %+v", page)
 	}
+	if n := a.server.FramesInHand(); n != 0 {
+		t.Errorf("%d bytes are still in hand", n)
+	}
 	a.get("/v1/frames/cam?cursor=nonsense").refused(t, wire.CodeInvalidArgument, "cursor")
 
 	type results struct{ Results []wire.Decremented }
@@ -189,6 +192,35 @@ func TestDataPathsFollowTheStore(t *testing.T) {
 	a.do("PUT", key+"/8x8", "y").want(t, 201)
 	if v, err := other.Servers[0].Client().Get(context.Background(), "cam?0?0__1__8x8").Result(); err != nil || v != "y" {
 		t.Errorf("%q %v", v, err)
+	}
+}
+
+// Without a node tag the mapping on this node is taken, not the first.
+func TestTheNearestMappingIsTaken(t *testing.T) {
+	t.Parallel()
+	a, _ := withRedis(t, 1)
+	a.store.must(t, state.CreateClusters{Names: []wire.ClusterName{"far"}, Spec: wire.ClusterSpec{NodeTag: "a-tag", Replicas: 1, Quorum: 1}})
+	a.store.must(t, state.CreateMapping{Source: "cam", NodeTag: "a-tag"})
+	put := decoded[wire.PutFrame](t, a.do("PUT", "/v1/frames/cam/cam%3F0%3F0__1/8x8", "x").want(t, 201))
+	if put.Node != "node-1" {
+		t.Errorf("%+v", put)
+	}
+}
+
+// What is kept of clusters that are gone does not grow.
+func TestDataPathsOfGoneClustersAreClosed(t *testing.T) {
+	t.Parallel()
+	a, _ := withRedis(t, 1)
+	for i := range 3 {
+		name := wire.ClusterName(fmt.Sprintf("c-%d", i))
+		a.store.must(t, state.CreateClusters{Names: []wire.ClusterName{name}, Spec: wire.ClusterSpec{NodeTag: "node-2", Replicas: 1, Quorum: 1}})
+		a.store.must(t, state.CreateMapping{Source: "s", NodeTag: "node-2"})
+		a.do("PUT", "/v1/frames/s/s%3F0%3F0__1/8x8", "") // refused for its body, behind the data path
+		a.store.must(t, state.RemoveCluster{Name: name})
+		a.store.must(t, state.PurgeCluster{Name: name})
+	}
+	if n := a.server.DataPaths(); n != 1 {
+		t.Errorf("%d data paths are kept", n)
 	}
 }
 

@@ -117,6 +117,7 @@ func TestSlowReadersAreCutOff(t *testing.T) {
 // A body that does not come ends in time, and a header too.
 func TestSlowSendersAreCutOff(t *testing.T) {
 	inBubble(t, func(t *testing.T, a *api, dial func() net.Conn) {
+		a.populate()
 		c := dial()
 		defer c.Close()
 		send(t, c, "POST /routing/getMapping HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{\"sour")
@@ -136,6 +137,16 @@ func TestSlowSendersAreCutOff(t *testing.T) {
 		}
 		if d := time.Since(start); d != 30*time.Second {
 			t.Errorf("hung up after %v, though nobody reads the body", d)
+		}
+		frame := dial()
+		defer frame.Close()
+		send(t, frame, "PUT /v1/frames/cam-1/cam-1%3F0%3F0__7/8x8 HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\npix")
+		start = time.Now()
+		if _, err := io.ReadAll(frame); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != 2*time.Minute || a.server.FramesInHand() != 0 {
+			t.Errorf("hung up after %v, %d bytes in hand", d, a.server.FramesInHand())
 		}
 		half := dial()
 		defer half.Close()
@@ -200,6 +211,63 @@ func TestBlockingQueriesEnd(t *testing.T) {
 		a.get(fmt.Sprintf("/v1/sources/cam-1?index=%d", index)).refused(t, wire.CodeNotFound, "")
 		if d := time.Since(start); d != time.Minute {
 			t.Errorf("answered after %v", d)
+		}
+	})
+}
+
+// A cluster that is ready in an older generation, or that has brought the spec
+// about and is not ready, is waited for.
+func TestWaitsAreForThisGeneration(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, _ func() net.Conn) {
+		says := func(phase wire.Phase, generation uint64) {
+			a.store.must(t, state.ReportCluster{Name: "c", Status: wire.ClusterStatus{Phase: phase, ObservedGeneration: generation}})
+			time.AfterFunc(time.Minute, func() { a.store.report("c") })
+		}
+		a.store.applied = func(_ *store, cmd state.Command) {
+			switch cmd.(type) {
+			case state.CreateClusters:
+				says(wire.PhaseCreating, 1)
+			case state.UpdateCluster:
+				says(wire.PhaseReady, 1)
+			}
+		}
+		for _, call := range [][3]string{
+			{"POST", "/v1/clusters", `{"name":"c","node_tag":"node-1","replicas":1,"quorum":1}`},
+			{"PATCH", "/v1/clusters/c", `{"replicas":2}`},
+		} {
+			start := time.Now()
+			if r := a.do(call[0], call[1], call[2]); r.status >= 300 || time.Since(start) != time.Minute {
+				t.Errorf("%v: %d after %v", call, r.status, time.Since(start))
+			}
+		}
+	})
+}
+
+// Who does not read an answer does not keep it for ever, be it large or small.
+func TestUnreadAnswersEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, dial func() net.Conn) {
+		for i := range 400 {
+			a.store.must(t, state.CreateClusters{Names: []wire.ClusterName{wire.ClusterName(fmt.Sprintf("c-%d", i))}, Spec: wire.ClusterSpec{NodeTag: "node-1", Replicas: 1, Quorum: 1}})
+		}
+		whole := len(a.get("/v1/clusters").body)
+		if whole < 128<<10 {
+			t.Fatalf("%d bytes are no large answer", whole)
+		}
+		for path, bound := range map[string]time.Duration{"/v1/clusters": 2 * time.Minute, "/healthz": 15 * time.Minute} {
+			for _, early := range []bool{true, false} {
+				c := dial()
+				send(t, c, "GET "+path+" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+				wait := bound + time.Second
+				if early {
+					wait = bound - time.Second
+				}
+				time.Sleep(wait) // of the bubble's clock
+				b, err := io.ReadAll(c)
+				c.Close()
+				if got := err == nil && strings.HasPrefix(string(b), "HTTP/1.1 200"); got != early {
+					t.Errorf("%s, read after %v: %d bytes, %v", path, wait, len(b), err)
+				}
+			}
 		}
 	})
 }
