@@ -44,6 +44,9 @@ type Backend interface {
 // or gives an error: never parts of two. Not safe for concurrent use.
 type Object interface {
 	Info() Info
+	// Checked reports that all bytes are in memory and that their checksum was
+	// found to be that of Info: whoever reads need not compute it again.
+	Checked() bool
 	// Section chooses n bytes from off on, within the object; without it, all.
 	Section(off, n int64)
 	// Next gives the next bytes of the section, valid until the next call,

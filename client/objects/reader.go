@@ -49,7 +49,7 @@ func (r Range) resolve(size int64) (off, n int64, err error) {
 type Reader struct {
 	ctx    context.Context // of Get: a Reader is an io.Reader and lives no longer
 	obj    Object
-	hash   *xxh3.Hasher128 // nil for a part, or foreign bytes
+	hash   *xxh3.Hasher128 // nil for a part, and for what was checked
 	offset int64
 	length int64
 	left   int64
@@ -64,7 +64,9 @@ func newReader(ctx context.Context, obj Object, opts GetOptions) (*Reader, error
 	}
 	r := &Reader{ctx: ctx, obj: obj, length: info.Size, left: info.Size}
 	if opts.Range == nil {
-		r.hash = xxh3.New128()
+		if !obj.Checked() {
+			r.hash = xxh3.New128()
+		}
 		return r, nil
 	}
 	off, n, err := opts.Range.resolve(info.Size)

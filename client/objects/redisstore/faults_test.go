@@ -51,6 +51,11 @@ func TestWholeParts(t *testing.T) {
 			t.Errorf("%d of %d bytes, %v", m, n, err)
 		}
 		r.Close()
+		for _, key := range s.Client().Keys(t.Context(), "*").Val() {
+			if ttl := s.Client().TTL(t.Context(), key).Val(); ttl != -1 && !strings.HasPrefix(key, "framedb:done:") {
+				t.Errorf("%s of a visible object expires in %v", key, ttl)
+			}
+		}
 		length, err := s.Client().StrLen(t.Context(), "o").Result()
 		if one := length == n; err != nil || one != (n == part) {
 			t.Errorf("an object of %d bytes is %d bytes of one key, %v", n, length, err)

@@ -241,6 +241,8 @@ type object struct {
 
 func (o *object) Info() objects.Info { return o.meta.info }
 
+func (o *object) Checked() bool { return false }
+
 func (o *object) Section(off, n int64) { o.off, o.end = off, off+n }
 
 func (o *object) Next(ctx context.Context) ([]byte, error) {

@@ -96,6 +96,7 @@ type Backend struct {
 	exclusive bool
 	log       *slog.Logger
 	batches   sync.Pool // of *[]byte with the capacity of a batch
+	rowBufs   sync.Pool // of *[]byte for rows that are read
 
 	mu        sync.Mutex
 	staleFrom string // where the next sweep goes on looking for stale metadata; under mu

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -50,22 +51,41 @@ func (b *Backend) lookData(ctx context.Context, key objects.Key) (found, error) 
 	return found{}, wire.Errorf(wire.CodeConflict, "the object %q comes and goes all the time", key)
 }
 
-// readRow gives sql.ErrNoRows when there is no row.
-func (b *Backend) readRow(ctx context.Context, key objects.Key) (found, error) {
-	var f found
-	err := b.again(ctx, "read", func(ctx context.Context) error {
-		f = found{row: row{there: true}}
-		var text []byte
-		err := b.stmt.read.QueryRowContext(ctx, string(key), string(key)).Scan(&text, &f.data)
+// readRow gives sql.ErrNoRows when there is no row. The bytes are in a buffer
+// of rowBufs: the driver's own are gone with the next statement.
+func (b *Backend) readRow(ctx context.Context, key objects.Key) (f found, err error) {
+	err = b.again(ctx, "read", func(ctx context.Context) error {
+		rows, err := b.stmt.read.QueryContext(ctx, string(key), string(key))
 		if err != nil {
 			return err
 		}
-		if f.meta, err = decodeMeta(text); err != nil || f.meta.expires == 0 {
+		defer rows.Close()
+		if !rows.Next() {
+			return cmp.Or(rows.Err(), sql.ErrNoRows)
+		}
+		var text, data sql.RawBytes
+		if err := rows.Scan(&text, &data); err != nil {
 			return err
 		}
-		return b.stmt.now.QueryRowContext(ctx).Scan(&f.now) // only what expires needs the clock
+		f = found{row: row{there: true}, data: append(b.takeRow(), data...)}
+		if f.meta, err = decodeMeta(text); err != nil {
+			return err
+		}
+		return rows.Close()
 	})
+	if err == nil && f.meta.expires > 0 { // only what expires needs the clock
+		err = b.again(ctx, "read the clock", func(ctx context.Context) error {
+			return b.stmt.now.QueryRowContext(ctx).Scan(&f.now)
+		})
+	}
 	return f, err
+}
+
+func (b *Backend) takeRow() []byte {
+	if buf, ok := b.rowBufs.Get().(*[]byte); ok {
+		return (*buf)[:0]
+	}
+	return nil
 }
 
 // Stat asks the server whether the row is the one that was stored, without its
@@ -119,10 +139,10 @@ func (b *Backend) Open(ctx context.Context, key objects.Key) (objects.Object, er
 			if f.meta.expired(f.now) {
 				return nil, notFound(key)
 			}
-			return &rowObject{info: f.meta.info(key), data: f.data}, nil
+			return &rowObject{b: b, buf: f.data, info: f.meta.info(key), data: f.data}, nil
 		case !claimed, try > 0 && sum == last && !b.exclusive:
 			info := objects.Info{Key: key, Size: int64(len(f.data)), Sum: sum, Foreign: true}
-			return &rowObject{info: info, data: f.data}, nil
+			return &rowObject{b: b, buf: f.data, info: info, data: f.data}, nil
 		case try == rereads:
 			return nil, wire.Errorf(wire.CodeCorrupt, "object %q is damaged: its row has another checksum than was stored", key)
 		}
@@ -132,11 +152,15 @@ func (b *Backend) Open(ctx context.Context, key objects.Key) (objects.Object, er
 
 // rowObject is an object that is in memory.
 type rowObject struct {
+	b    *Backend
 	info objects.Info
-	data []byte
+	data []byte // what is left of it
+	buf  []byte // all of it
 }
 
 func (o *rowObject) Info() objects.Info { return o.info }
+
+func (o *rowObject) Checked() bool { return true }
 
 func (o *rowObject) Section(off, n int64) { o.data = o.data[off : off+n] }
 
@@ -149,7 +173,13 @@ func (o *rowObject) Next(context.Context) ([]byte, error) {
 	return data, nil
 }
 
-func (o *rowObject) Close() error { return nil }
+func (o *rowObject) Close() error {
+	if buf := o.buf; buf != nil {
+		o.b.rowBufs.Put(&buf)
+	}
+	o.data, o.buf = nil, nil
+	return nil
+}
 
 // partsObject reads parts, some at a time, and the next ones while those are
 // used. It holds no connection in between: a slow reader blocks nobody, and a
@@ -178,6 +208,8 @@ type load struct {
 }
 
 func (o *partsObject) Info() objects.Info { return o.info }
+
+func (o *partsObject) Checked() bool { return false }
 
 func (o *partsObject) Section(off, n int64) { o.off, o.end = off, off+n }
 
