@@ -28,7 +28,7 @@ import (
 // cluster every call follows failovers, see package frames. When a source moves
 // to another cluster, calls go there from the next one on; frames that it left
 // behind are still found and counted down for ten minutes, as long as their
-// cluster lives.
+// cluster can be reached.
 //
 // # What is promised
 //

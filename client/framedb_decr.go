@@ -131,7 +131,8 @@ func (db *FrameDB) decrementStep(ctx context.Context, source wire.SourceID, t ta
 	if err != nil {
 		return nil, onTarget(t, err)
 	}
-	for _, cluster := range db.formersOf(source, t) {
+	r := db.routeOf(source)
+	for _, cluster := range r.formers(t) {
 		if !slices.ContainsFunc(results, func(r wire.Decremented) bool { return r.Missing }) {
 			break
 		}
@@ -139,6 +140,7 @@ func (db *FrameDB) decrementStep(ctx context.Context, source wire.SourceID, t ta
 		if errors.Is(err, wire.ErrOutcomeUnknown) {
 			return nil, err
 		} else if err != nil {
+			r.spare(cluster)
 			db.log.Info("cannot count down where the source was before", "source", source, "cluster", cluster.Name(), "err", err)
 			continue
 		}

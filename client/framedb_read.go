@@ -78,7 +78,8 @@ func withSizes(keys, sizes []string) []string {
 
 // fillFromFormer looks for what is missing where the source wrote before.
 func (db *FrameDB) fillFromFormer(ctx context.Context, source wire.SourceID, now target, batch *frames.Batch) {
-	for _, cluster := range db.formersOf(source, now) {
+	r := db.routeOf(source)
+	for _, cluster := range r.formers(now) {
 		var keys []string
 		var at []int
 		for i, f := range batch.Frames {
@@ -93,19 +94,12 @@ func (db *FrameDB) fillFromFormer(ctx context.Context, source wire.SourceID, now
 		found, err := cluster.Get(ctx, keys...)
 		cancel()
 		if err != nil {
+			r.spare(cluster)
 			db.log.Info("cannot look for frames where the source was before", "source", source, "cluster", cluster.Name(), "err", err)
 			continue
 		}
 		batch.Take(found, at)
 	}
-}
-
-func (db *FrameDB) formersOf(source wire.SourceID, now target) []*frames.Cluster {
-	r, err := db.routeOf(source)
-	if err != nil {
-		return nil
-	}
-	return r.formers(now)
 }
 
 // FramesResult is what came of one read.
@@ -124,7 +118,7 @@ type FramesResult struct {
 
 // FramesCallback hears of one read. A channel calls its callbacks one after the
 // other, in the order of the requests; a slow one holds up those behind it. It
-// must not call Close.
+// must not call Close, nor wait for room in its own channel.
 type FramesCallback func(FramesResult)
 
 // framesChannel reads for one source in the background: one goroutine reads,

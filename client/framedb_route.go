@@ -2,11 +2,8 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +15,9 @@ import (
 // it was moved: as long as tokens are remembered, and far longer than frames
 // live.
 const leftBehind = 10 * time.Minute
+
+// spareFor is how long such a cluster is not asked after it failed.
+const spareFor = 30 * time.Second
 
 // target is one mapping of a source with the way to its cluster.
 type target struct {
@@ -55,6 +55,7 @@ type sourceRoute struct {
 	mu      sync.Mutex
 	targets targets // nil when it was never resolved
 	fresh   bool
+	doubts  uint64                  // how often it was doubted
 	changes map[wire.NodeTag]change // newest that was heard of
 	former  []former
 }
@@ -70,15 +71,16 @@ type former struct {
 	tag     wire.NodeTag
 	cluster *frames.Cluster
 	until   time.Time
+	from    time.Time // not asked before, because it could not be reached
 }
 
 // route returns where the source writes to, asking the agent when that is not
 // known or may have changed.
 func (db *FrameDB) route(ctx context.Context, source wire.SourceID) (targets, error) {
-	r, err := db.routeOf(source)
-	if err != nil {
-		return nil, err
+	if err := source.Validate(); err != nil {
+		return nil, wire.InField("source", err)
 	}
+	r := db.routeOf(source)
 	if ts := r.current(); ts != nil {
 		return ts, nil
 	}
@@ -94,10 +96,8 @@ func (db *FrameDB) route(ctx context.Context, source wire.SourceID) (targets, er
 	return db.resolve(ctx, source, r)
 }
 
-func (db *FrameDB) routeOf(source wire.SourceID) (*sourceRoute, error) {
-	if err := source.Validate(); err != nil {
-		return nil, wire.InField("source", err)
-	}
+// routeOf returns what is known of a source, if only that it is asked for.
+func (db *FrameDB) routeOf(source wire.SourceID) *sourceRoute {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	r := db.routes[source]
@@ -106,7 +106,7 @@ func (db *FrameDB) routeOf(source wire.SourceID) (*sourceRoute, error) {
 		r.turn <- struct{}{}
 		db.routes[source] = r
 	}
-	return r, nil
+	return r
 }
 
 func (r *sourceRoute) current() targets {
@@ -121,12 +121,13 @@ func (r *sourceRoute) current() targets {
 // resolve asks the agent. If it cannot be asked, what was known before serves
 // on and is asked for again by the next call.
 func (db *FrameDB) resolve(ctx context.Context, source wire.SourceID, r *sourceRoute) (targets, error) {
+	doubts := r.doubtsNow()
 	routes, err := db.client.Source(ctx, source)
 	if err == nil && len(routes.Routes) == 0 {
 		err = wire.Errorf(wire.CodeNotFound, "source %q has no mapping", source)
 	}
 	if errors.Is(err, wire.ErrNotFound) {
-		r.set(nil, false)
+		r.set(nil, doubts)
 		return nil, err
 	}
 	if err != nil {
@@ -144,7 +145,7 @@ func (db *FrameDB) resolve(ctx context.Context, source wire.SourceID, r *sourceR
 		}
 		ts[i] = target{Mapping: route.Mapping, cluster: cluster}
 	}
-	r.set(ts, true)
+	r.set(ts, doubts)
 	return ts, nil
 }
 
@@ -172,20 +173,21 @@ func (r *sourceRoute) known() targets {
 	return r.targets
 }
 
-// set takes what the agent answered. An answer that is older than an event
-// that was heard already (it may come from an agent that is behind) serves for
-// now and is asked for again.
-func (r *sourceRoute) set(ts targets, fresh bool) {
+// set takes what the agent answered to a question that was asked after so many
+// doubts. An answer that is older than a doubt, or than an event that was heard
+// already (it may come from an agent that is behind), serves for now and is
+// asked for again.
+func (r *sourceRoute) set(ts targets, doubts uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	r.former = slices.DeleteFunc(r.former, func(f former) bool { return now.After(f.until) })
 	for _, old := range r.targets {
 		if next, ok := ts.on(old.NodeTag); !ok || next.cluster != old.cluster {
-			r.former = append([]former{{old.NodeTag, old.cluster, now.Add(leftBehind)}}, r.former...)
+			r.former = append([]former{{tag: old.NodeTag, cluster: old.cluster, until: now.Add(leftBehind)}}, r.former...)
 		}
 	}
-	r.targets, r.fresh = ts, fresh
+	r.targets, r.fresh = ts, ts != nil && doubts == r.doubts
 	for tag, c := range r.changes {
 		if t, ok := ts.on(tag); ok && t.ModifyIndex < c.index || !ok && !c.deleted {
 			r.fresh = false
@@ -202,18 +204,45 @@ func (r *sourceRoute) formers(now target) []*frames.Cluster {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var cs []*frames.Cluster
+	at := time.Now()
 	for _, f := range r.former {
-		if f.tag == now.NodeTag && f.cluster != now.cluster && !slices.Contains(cs, f.cluster) && time.Now().Before(f.until) {
+		if f.tag == now.NodeTag && f.cluster != now.cluster && !slices.Contains(cs, f.cluster) && at.Before(f.until) && !at.Before(f.from) {
 			cs = append(cs, f.cluster)
 		}
 	}
 	return cs
 }
 
+// spare leaves a former cluster alone for a while, so that one that is dead
+// does not hold up every read that misses something.
+func (r *sourceRoute) spare(c *frames.Cluster) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.former {
+		if r.former[i].cluster == c {
+			r.former[i].from = time.Now().Add(spareFor)
+		}
+	}
+}
+
+// leave forgets a former cluster.
+func (r *sourceRoute) leave(c *frames.Cluster) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.former = slices.DeleteFunc(r.former, func(f former) bool { return f.cluster == c })
+}
+
+func (r *sourceRoute) doubtsNow() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.doubts
+}
+
 // doubt makes the next call resolve the source anew.
 func (r *sourceRoute) doubt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.doubts++
 	r.fresh = false
 }
 
@@ -224,129 +253,4 @@ func (db *FrameDB) doubtOf(source wire.SourceID) {
 	if r := db.routes[source]; r != nil {
 		r.doubt()
 	}
-}
-
-// follow listens to the agent's changes until Close.
-func (db *FrameDB) follow(index uint64) {
-	for event, err := range db.client.Watch(db.ctx, index, wire.TableMappings, wire.TableInstances, wire.TableClusters) {
-		if err != nil {
-			if db.ctx.Err() == nil {
-				db.log.Error("changes are not followed any more; routes are resolved anew on failure only", "err", err)
-			}
-			return
-		}
-		db.hear(event)
-	}
-}
-
-func (db *FrameDB) hear(e wire.Event) {
-	switch {
-	case e.Op == wire.OpReset:
-		db.doubtAll(func(*sourceRoute) bool { return true })
-	case e.Table == wire.TableMappings:
-		source, tag, _ := strings.Cut(e.Key, "/")
-		db.mu.Lock()
-		r := db.routes[wire.SourceID(source)]
-		db.mu.Unlock()
-		if r != nil {
-			r.hear(wire.NodeTag(tag), change{index: e.Index, deleted: e.Op == wire.OpDelete})
-		}
-	case e.Table == wire.TableInstances:
-		db.doubtAll(func(r *sourceRoute) bool { return r.uses(clusterOfInstance(e)) })
-	case e.Table == wire.TableClusters && e.Op == wire.OpDelete:
-		db.forget(wire.ClusterName(e.Key))
-	}
-}
-
-func (r *sourceRoute) hear(tag wire.NodeTag, c change) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if t, ok := r.targets.on(tag); ok && t.ModifyIndex >= c.index {
-		return // the answer had it already
-	}
-	r.changes[tag] = c
-	r.fresh = false
-}
-
-func clusterOfInstance(e wire.Event) wire.ClusterName {
-	row := e.After
-	if row == nil {
-		row = e.Before
-	}
-	var i wire.Instance
-	if json.Unmarshal(row, &i) != nil {
-		return ""
-	}
-	return i.Cluster
-}
-
-func (r *sourceRoute) uses(name wire.ClusterName) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.targets, func(t target) bool { return t.Cluster == name })
-}
-
-func (db *FrameDB) doubtAll(which func(*sourceRoute) bool) {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	for _, r := range db.routes {
-		if which(r) {
-			r.doubt()
-		}
-	}
-}
-
-// forget closes the data path to a cluster that was removed: calls that wait
-// for its master end and go where the source is now.
-func (db *FrameDB) forget(name wire.ClusterName) {
-	db.doubtAll(func(r *sourceRoute) bool { return r.uses(name) })
-	db.mu.Lock()
-	c := db.clusters[name]
-	delete(db.clusters, name)
-	db.mu.Unlock()
-	if c != nil {
-		c.Close()
-	}
-}
-
-// maxMoves bounds how often one call follows its source to another cluster.
-const maxMoves = 5
-
-// following runs f with the targets of the source, again when f failed for want
-// of a master and the source has moved meanwhile. f must be safe to repeat
-// after ErrUnavailable, as everything in package frames is.
-func (db *FrameDB) following(ctx context.Context, source wire.SourceID, f func(targets) error) error {
-	for range maxMoves {
-		ts, err := db.route(ctx, source)
-		if err != nil {
-			return err
-		}
-		err = f(ts)
-		if !unreachable(err) || ctx.Err() != nil {
-			return err
-		}
-		db.doubtOf(source)
-		next, routeErr := db.route(ctx, source)
-		if routeErr != nil || slices.EqualFunc(ts, next, sameTarget) {
-			return err
-		}
-	}
-	return wire.Errorf(wire.CodeUnavailable, "source %q moves faster than it can be followed", source)
-}
-
-func sameTarget(a, b target) bool { return a.NodeTag == b.NodeTag && a.cluster == b.cluster }
-
-// unreachable reports whether err says that nothing was done for want of a
-// master.
-func unreachable(err error) bool {
-	var e *wire.Error
-	return errors.As(err, &e) && e.Code == wire.CodeUnavailable && e.Field == ""
-}
-
-// onTarget says where it failed.
-func onTarget(t target, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("cluster %q on node tag %q: %w", t.Cluster, t.NodeTag, err)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -40,12 +39,8 @@ func evalCode() string {
 	return "#!lua flags=allow-oom\n" + script + "return decrement(KEYS, ARGV)\n"
 }
 
-const (
-	maxSizes     = 64 // of one decrement
-	maxSizeBytes = 64
-	// maxAnswer bounds the answer of one batch: five bytes a count at most.
-	maxAnswer = 9*wire.MaxDecrements + 16
-)
+// maxAnswer bounds the answer of one batch: nine bytes a count at most.
+const maxAnswer = 9*wire.MaxDecrements + 16
 
 // Decrement applies the batch in one atomic step; the token makes a retry
 // change nothing for ten minutes, here and by the caller. With an empty token
@@ -64,12 +59,12 @@ func (c *Cluster) Decrement(ctx context.Context, token wire.RequestID, batch []w
 	if len(batch) == 0 {
 		return []wire.Decremented{}, nil
 	}
-	groups := group(batch)
+	plan := planOf(batch)
 	var counts []int64
 	maybe := false // an attempt was sent and not answered
 	err := c.do(ctx, token != "", func(cn *conn) error {
 		end := cn.Within(ctx, stall)
-		answer, err := decrement(cn, token, batch, groups)
+		answer, err := decrement(cn, token, batch, plan)
 		if !end() {
 			cn.spoiled = true
 		}
@@ -87,118 +82,24 @@ func (c *Cluster) Decrement(ctx context.Context, token wire.RequestID, batch []w
 	if err != nil {
 		return nil, err
 	}
-	return results(batch, groups, counts), nil
-}
-
-func checkDecrements(token wire.RequestID, batch []wire.Decrement) error {
-	if err := token.Validate(); err != nil {
-		return wire.InField("token", err)
-	}
-	if len(batch) > wire.MaxDecrements {
-		return wire.InField("decrements", wire.Errorf(wire.CodeTooLarge, "%d at once: at most %d", len(batch), wire.MaxDecrements))
-	}
-	seen := make(map[string]struct{}, len(batch))
-	var keys keyChecker
-	for i := range batch {
-		d := &batch[i]
-		err := keys.check(d)
-		if seen[d.Key] = struct{}{}; err == nil && len(seen) <= i {
-			err = wire.Errorf(wire.CodeInvalidArgument, "key: %q stands in the batch twice: add up what is dropped", d.Key)
-		}
-		if err != nil {
-			return wire.InField("decrements["+strconv.Itoa(i)+"]", err)
-		}
-	}
-	return nil
-}
-
-// CheckDecrement reports whether d may stand in a batch.
-//
-// Errors: ErrInvalidArgument.
-func CheckDecrement(d wire.Decrement) error {
-	var c keyChecker
-	return c.check(&d)
-}
-
-// keyChecker checks count keys, and quickly those that differ from the last
-// one in their number only, as most do.
-type keyChecker struct{ prefix string }
-
-func (c *keyChecker) ok(key string) bool {
-	if number, same := strings.CutPrefix(key, c.prefix); same && c.prefix != "" {
-		// No sign, no leading zero, within 64 bits.
-		if n, err := strconv.ParseUint(number, 10, 64); err == nil && (n == 0 && number == "0" || n > 0 && number[0] > '0') {
-			return true
-		}
-	}
-	_, ok := wire.ParseCountKey(key)
-	if ok {
-		c.prefix = key[:strings.LastIndexByte(key, '_')+1]
-	}
-	return ok
-}
-
-func (c *keyChecker) check(d *wire.Decrement) error {
-	if !c.ok(d.Key) {
-		return wire.Errorf(wire.CodeInvalidArgument, "key: %.300q is no count key: give ref__<source>?<updates>?<restarts>__<number>", d.Key)
-	}
-	if d.By < 1 || d.By > wire.MaxDecrementBy {
-		return wire.Errorf(wire.CodeInvalidArgument, "by: %d is out of range: give 1 to %d", d.By, int64(wire.MaxDecrementBy))
-	}
-	if len(d.Sizes) > maxSizes {
-		return wire.Errorf(wire.CodeInvalidArgument, "sizes: %d are too many: at most %d", len(d.Sizes), maxSizes)
-	}
-	for _, s := range d.Sizes {
-		if s == "" || len(s) > maxSizeBytes || strings.Contains(s, "__") {
-			return wire.Errorf(wire.CodeInvalidArgument, "sizes: %.100q is not allowed: give <W>x<H>", s)
-		}
-	}
-	return nil
-}
-
-// batchGroup is the members of a batch that drop alike; they share arguments.
-type batchGroup struct {
-	by      int64
-	sizes   []string
-	members []int // in the batch
-}
-
-func group(batch []wire.Decrement) []batchGroup {
-	var groups []batchGroup
-	byKind := map[string]int{}
-	last := -1
-	for i := range batch {
-		d := &batch[i]
-		if last < 0 || groups[last].by != d.By || !slices.Equal(groups[last].sizes, d.Sizes) {
-			kind := strconv.FormatInt(d.By, 10) + "__" + strings.Join(d.Sizes, "__")
-			at, known := byKind[kind]
-			if !known {
-				at = len(groups)
-				byKind[kind] = at
-				groups = append(groups, batchGroup{by: d.By, sizes: d.Sizes})
-			}
-			last = at
-		}
-		groups[last].members = append(groups[last].members, i)
-	}
-	return groups
+	return results(batch, plan, counts), nil
 }
 
 // decrement calls the function, loading it where the server does not have it.
-func decrement(cn *conn, token wire.RequestID, batch []wire.Decrement, groups []batchGroup) ([]byte, error) {
-	answer, err := call(cn, "FCALL", function, token, batch, groups)
+func decrement(cn *conn, token wire.RequestID, batch []wire.Decrement, p plan) ([]byte, error) {
+	answer, err := call(cn, "FCALL", function, token, batch, p)
 	if resp.CodeOf(err) != "ERR" {
 		return answer, badCount(err)
 	}
 	// It is not there, or was not a moment ago: another client may load it now.
 	switch err := load(cn); {
 	case resp.CodeOf(err) == "OOM":
-		answer, err := call(cn, "EVAL", evalCode(), token, batch, groups)
+		answer, err := call(cn, "EVAL", evalCode(), token, batch, p)
 		return answer, badCount(err)
 	case err != nil:
 		return nil, err
 	}
-	answer, err = call(cn, "FCALL", function, token, batch, groups)
+	answer, err = call(cn, "FCALL", function, token, batch, p)
 	return answer, badCount(err)
 }
 
@@ -212,10 +113,10 @@ func load(cn *conn) error {
 	return err
 }
 
-func call(cn *conn, command, what string, token wire.RequestID, batch []wire.Decrement, groups []batchGroup) ([]byte, error) {
+func call(cn *conn, command, what string, token wire.RequestID, batch []wire.Decrement, p plan) ([]byte, error) {
 	n := 4 + len(batch)
-	for i := range groups {
-		n += 3 + len(groups[i].sizes)
+	for i := range p.groups {
+		n += 3 + len(p.groups[i].sizes)
 	}
 	cn.Begin(n)
 	cn.Arg(command)
@@ -226,14 +127,12 @@ func call(cn *conn, command, what string, token wire.RequestID, batch []wire.Dec
 	} else {
 		cn.Arg(TokenPrefix + string(token))
 	}
-	for i := range groups {
-		for _, m := range groups[i].members {
-			cn.Arg(batch[m].Key)
-		}
+	for i := range batch {
+		cn.Arg(batch[p.at(i)].Key)
 	}
-	for i := range groups {
-		g := &groups[i]
-		cn.Arg(strconv.Itoa(len(g.members)))
+	for i := range p.groups {
+		g := &p.groups[i]
+		cn.Arg(strconv.Itoa(g.n))
 		cn.Arg(strconv.FormatInt(g.by, 10))
 		cn.Arg(strconv.Itoa(len(g.sizes)))
 		for _, s := range g.sizes {
@@ -263,23 +162,19 @@ func badCount(err error) error {
 	return final{wire.InField(key, wire.Errorf(wire.CodeInvalidArgument, "the count is no integer; nothing was changed"))}
 }
 
-func results(batch []wire.Decrement, groups []batchGroup, counts []int64) []wire.Decremented {
+func results(batch []wire.Decrement, p plan, counts []int64) []wire.Decremented {
 	out := make([]wire.Decremented, len(batch))
-	next := 0
-	for i := range groups {
-		for _, m := range groups[i].members {
-			n := counts[next]
-			next++
-			d := &out[m]
-			d.Key = batch[m].Key
-			switch {
-			case n >= 0:
-				d.Remaining = n
-			case n == -1:
-				d.Missing = true
-			default:
-				d.Deleted = -2 - n
-			}
+	for i, n := range counts {
+		m := p.at(i)
+		d := &out[m]
+		d.Key = batch[m].Key
+		switch {
+		case n >= 0:
+			d.Remaining = n
+		case n == -1:
+			d.Missing = true
+		default:
+			d.Deleted = -2 - n
 		}
 	}
 	return out

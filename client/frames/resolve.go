@@ -12,6 +12,11 @@ import (
 // seconds when they disagree, then come two dials.
 const resolveTimeout = 4 * time.Second
 
+// lastWords is the time that a former master has to answer what it was asked: a
+// refusal is worth more than not to know. One that hangs holds up its callers
+// for that long.
+const lastWords = 500 * time.Millisecond
+
 // master returns the link to the master, looking for it when it is not known.
 // One caller looks, the others wait for what it finds.
 func (c *Cluster) master(ctx context.Context) (*link, error) {
@@ -57,15 +62,14 @@ func (c *Cluster) adopt(l *link) error {
 	return nil
 }
 
-// drop gives a link up, if it is still the one in use. With now the calls that
-// use it are broken off.
-func (c *Cluster) drop(l *link, now bool) {
+// drop gives a link up, if it is still the one in use. Calls that use it go on.
+func (c *Cluster) drop(l *link) {
 	c.mu.Lock()
 	if c.link == l {
 		c.link = nil
 	}
 	c.mu.Unlock()
-	l.close(now)
+	l.close(false)
 }
 
 // find asks the Sentinels, connects over TCP to learn which process the master
@@ -163,7 +167,9 @@ func (c *Cluster) verify(ctx context.Context, sentinels []wire.Endpoint) {
 		master, err := c.cfg.Sentinels.Master(ctx, sentinels)
 		if l, _ := c.known(); err == nil && l != nil && l.master != master {
 			c.log.Info("the master has changed", "from", l.master, "to", master)
-			c.drop(l, true)
+			c.drop(l)
+			sleep(ctx, lastWords)
+			l.close(true)
 		}
 		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
 			return

@@ -89,7 +89,7 @@ func (c *Cluster) do(ctx context.Context, repeatable bool, op func(*conn) error)
 		cn, err := l.get(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				c.drop(l, false)
+				c.drop(l)
 			}
 			return notAdmitted(err)
 		}
@@ -104,7 +104,7 @@ func (c *Cluster) judge(ctx context.Context, l *link, cn *conn, repeatable bool,
 	if err == nil || errors.As(err, &end) || resp.CodeOf(err) != "" {
 		l.put(cn, true)
 		if moved(err) {
-			c.drop(l, false)
+			c.drop(l)
 		}
 		return forGood(err)
 	}
@@ -113,7 +113,7 @@ func (c *Cluster) judge(ctx context.Context, l *link, cn *conn, repeatable bool,
 	if ctx.Err() != nil {
 		err = errors.Join(err, ctx.Err())
 	} else {
-		c.drop(l, false)
+		c.drop(l)
 	}
 	if sent && !repeatable {
 		return final{withCode(wire.CodeOutcomeUnknown, "it may or may not have been done", err)}

@@ -18,7 +18,7 @@ import (
 
 // MasterName is the name under which every cluster's Sentinels know its
 // master. Existing clients ask for it by this word.
-const MasterName = "mymaster"
+const MasterName = wire.MasterName
 
 const (
 	// askTimeout bounds one question to all Sentinels: far above what a live

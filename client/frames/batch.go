@@ -1,0 +1,161 @@
+package frames
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/framedb/framedb/client/wire"
+)
+
+// Bounds of one decrement.
+const (
+	maxSizes     = 64
+	maxSizeBytes = 64
+)
+
+// CheckDecrement reports whether d may stand in a batch.
+//
+// Errors: ErrInvalidArgument.
+func CheckDecrement(d wire.Decrement) error {
+	var c checker
+	return c.check(&d)
+}
+
+func checkDecrements(token wire.RequestID, batch []wire.Decrement) error {
+	if err := token.Validate(); err != nil {
+		return wire.InField("token", err)
+	}
+	if len(batch) > wire.MaxDecrements {
+		return wire.InField("decrements", wire.Errorf(wire.CodeTooLarge, "%d at once: at most %d", len(batch), wire.MaxDecrements))
+	}
+	var c checker
+	for i := range batch {
+		if err := c.check(&batch[i]); err != nil {
+			return wire.InField("decrements["+strconv.Itoa(i)+"]", err)
+		}
+	}
+	if c.ascending {
+		return nil
+	}
+	seen := make(map[string]struct{}, len(batch))
+	for i := range batch {
+		if seen[batch[i].Key] = struct{}{}; len(seen) <= i {
+			return wire.InField("decrements["+strconv.Itoa(i)+"]",
+				wire.Errorf(wire.CodeInvalidArgument, "key: %q stands in the batch twice: add up what is dropped", batch[i].Key))
+		}
+	}
+	return nil
+}
+
+// checker checks decrements, and quickly those whose key differs from the last
+// one in the number only, as most do.
+type checker struct {
+	prefix string
+	last   uint64
+	n      int
+	// ascending is true when all keys had one prefix and growing numbers: then
+	// none came twice.
+	ascending bool
+}
+
+func (c *checker) check(d *wire.Decrement) error {
+	switch {
+	case !c.key(d.Key):
+		return wire.Errorf(wire.CodeInvalidArgument, "key: %.300q is no count key: give ref__<source>?<updates>?<restarts>__<number>", d.Key)
+	case d.By < 1 || d.By > wire.MaxDecrementBy:
+		return wire.Errorf(wire.CodeInvalidArgument, "by: %d is out of range: give 1 to %d", d.By, int64(wire.MaxDecrementBy))
+	case len(d.Sizes) > maxSizes:
+		return wire.Errorf(wire.CodeInvalidArgument, "sizes: %d are too many: at most %d", len(d.Sizes), maxSizes)
+	}
+	for _, s := range d.Sizes {
+		if s == "" || len(s) > maxSizeBytes || strings.Contains(s, "__") {
+			return wire.Errorf(wire.CodeInvalidArgument, "sizes: %.100q is not allowed: give <W>x<H>", s)
+		}
+	}
+	return nil
+}
+
+func (c *checker) key(key string) bool {
+	number, same := strings.CutPrefix(key, c.prefix)
+	if same && c.n > 0 {
+		if n, ok := plainNumber(number); ok {
+			c.ascending = c.ascending && n > c.last
+			c.last = n
+			c.n++
+			return true
+		}
+	}
+	k, ok := wire.ParseCountKey(key)
+	if ok {
+		c.ascending = c.n == 0
+		c.prefix, c.last = key[:strings.LastIndexByte(key, '_')+1], k.Number
+		c.n++
+	}
+	return ok
+}
+
+// plainNumber reads a number without sign or leading zeros that surely fits;
+// ParseCountKey decides about others.
+func plainNumber(s string) (n uint64, ok bool) {
+	if s == "" || len(s) > len("999999999999999999") || s[0] == '0' && len(s) > 1 {
+		return 0, false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(s[i]-'0')
+	}
+	return n, true
+}
+
+// plan is the order in which a batch goes to the function: group by group.
+type plan struct {
+	groups []batchGroup
+	order  []int // indexes into the batch; nil is the batch's own order
+}
+
+// batchGroup is n members of a batch that drop alike; they share arguments.
+type batchGroup struct {
+	by    int64
+	sizes []string
+	n     int
+}
+
+func (g *batchGroup) fits(d *wire.Decrement) bool {
+	return g.by == d.By && slices.Equal(g.sizes, d.Sizes)
+}
+
+// at is the index in the batch of the i-th key that is sent.
+func (p *plan) at(i int) int {
+	if p.order == nil {
+		return i
+	}
+	return p.order[i]
+}
+
+func planOf(batch []wire.Decrement) plan {
+	first := batchGroup{by: batch[0].By, sizes: batch[0].Sizes, n: len(batch)}
+	if !slices.ContainsFunc(batch, func(d wire.Decrement) bool { return !first.fits(&d) }) {
+		return plan{groups: []batchGroup{first}}
+	}
+	var p plan
+	var members [][]int
+	byKind := map[string]int{}
+	for i := range batch {
+		d := &batch[i]
+		kind := strconv.FormatInt(d.By, 10) + "__" + strings.Join(d.Sizes, "__")
+		g, known := byKind[kind]
+		if !known {
+			g = len(p.groups)
+			byKind[kind] = g
+			p.groups = append(p.groups, batchGroup{by: d.By, sizes: d.Sizes})
+			members = append(members, nil)
+		}
+		p.groups[g].n++
+		members[g] = append(members[g], i)
+	}
+	p.order = slices.Concat(members...)
+	return p
+}
