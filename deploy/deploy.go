@@ -10,9 +10,6 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// MasterName is the name under which every cluster's Sentinels know its master.
-const MasterName = "mymaster"
-
 // Driver deploys clusters. All methods are safe for concurrent use, for one
 // cluster too, idempotent, and return when what they were asked is done or ctx
 // ends. An error means "could not see" or "could not do", never "is wrong".

@@ -33,7 +33,7 @@ func (c *Client) Failover(ctx context.Context, sentinels []wire.Endpoint) error 
 		if last = r.Err; last != nil {
 			continue
 		}
-		last = c.command(ctx, r.Sentinel, "FAILOVER", MasterName)
+		last = c.command(ctx, r.Sentinel, "FAILOVER", wire.MasterName)
 		if !errors.Is(last, wire.ErrUnavailable) {
 			break
 		}
@@ -64,7 +64,7 @@ func (c *Client) Set(ctx context.Context, one wire.Endpoint, options map[string]
 	if len(options) == 0 {
 		return nil
 	}
-	args := []string{"SET", MasterName}
+	args := []string{"SET", wire.MasterName}
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		args = append(args, name, options[name])
 	}
@@ -86,7 +86,7 @@ func (c *Client) SetInfoPeriod(ctx context.Context, one wire.Endpoint, period ti
 //
 // Errors: ErrUnavailable, ctx's.
 func (c *Client) Reset(ctx context.Context, one wire.Endpoint) error {
-	return c.command(ctx, one, "RESET", MasterName)
+	return c.command(ctx, one, "RESET", wire.MasterName)
 }
 
 func (c *Client) command(ctx context.Context, s wire.Endpoint, args ...string) error {

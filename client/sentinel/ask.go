@@ -141,11 +141,11 @@ func askOne(ctx context.Context, cn *conn, replicas bool) Report {
 	err := cn.use(ctx, func(c *resp.Conn) error {
 		// The address is asked for by itself: in the middle of a failover
 		// SENTINEL MASTER shows the old one with the new epoch.
-		c.Command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterName)
-		c.Command("SENTINEL", "MASTER", MasterName)
+		c.Command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", wire.MasterName)
+		c.Command("SENTINEL", "MASTER", wire.MasterName)
 		questions := []*any{&address, &master}
 		if replicas {
-			c.Command("SENTINEL", "REPLICAS", MasterName)
+			c.Command("SENTINEL", "REPLICAS", wire.MasterName)
 			c.Command("SENTINEL", "DEBUG")
 			questions = append(questions, &list, &timers)
 		}
@@ -165,7 +165,7 @@ func askOne(ctx context.Context, cn *conn, replicas bool) Report {
 	})
 	switch {
 	case address == nil && resp.CodeOf(err) == "ERR":
-		r.Err = wire.Errorf(wire.CodeNotFound, "the Sentinel at %s knows no %s", addr(r.Sentinel), MasterName)
+		r.Err = wire.Errorf(wire.CodeNotFound, "the Sentinel at %s knows no %s", addr(r.Sentinel), wire.MasterName)
 	case err != nil:
 		r.Err = unavailable("ask the Sentinel at "+addr(r.Sentinel), err)
 	default:

@@ -16,10 +16,6 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// MasterName is the name under which every cluster's Sentinels know its
-// master. Existing clients ask for it by this word.
-const MasterName = wire.MasterName
-
 const (
 	// askTimeout bounds one question to all Sentinels: far above what a live
 	// one takes, below what a person notices.

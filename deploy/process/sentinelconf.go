@@ -55,7 +55,7 @@ func parseKnowledge(conf string) (k knowledge, ok bool) {
 		case "myid":
 			k.id = last
 		case "monitor":
-			if len(words) == 6 && words[2] == deploy.MasterName {
+			if len(words) == 6 && words[2] == wire.MasterName {
 				port, _ := strconv.Atoi(words[4])
 				k.claim.Master = wire.Endpoint{Host: words[3], Port: port}
 			}
@@ -82,7 +82,7 @@ type beside struct {
 // of: a Sentinel that still counts them may find no majority, and one that
 // meets another cluster's server at an old address joins the two.
 func sentinelConf(cfg *Config, s server, spec *wire.ClusterSpec, k knowledge, others beside) []byte {
-	const of = deploy.MasterName
+	const of = wire.MasterName
 	f := new(confFile)
 	f.common(s, cfg.Password)
 	f.set("sentinel myid", k.id)

@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"github.com/framedb/framedb/agent"
 	"github.com/framedb/framedb/client/cli"
 )
@@ -14,6 +16,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	// go-redis would print every failed dial; whoever dials tells of it.
+	logging.Disable()
 	root := cli.NewRoot(agent.Version())
 	root.AddCommand(agent.Command())
 	os.Exit(cli.Execute(ctx, root))
