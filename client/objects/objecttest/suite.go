@@ -32,6 +32,9 @@ type Backend struct {
 	// Largest is the size that tests of large objects use: more than the
 	// largest limit.
 	Largest int64
+	// LosesAnswers is true where answers get lost on purpose: a put that another
+	// writer overtook may then be unable to tell whether it happened.
+	LosesAnswers bool
 }
 
 // Under is what is under a Store, as another program sees it.

@@ -52,7 +52,7 @@ func TestTiDBFaults(t *testing.T) {
 		return objects.New(b), under{plain(t, dsn)}
 	}
 	objecttest.Run(t, objecttest.Backend{
-		Open:    openFaulty,
+		Open: openFaulty, LosesAnswers: true,
 		Limits:  []int64{1<<20 - 4<<10},
 		Largest: 9 << 20,
 	})
