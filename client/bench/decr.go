@@ -48,7 +48,7 @@ func decrementOver(ctx context.Context, b *bench, to *target) error {
 	if err != nil {
 		return err
 	}
-	got, err := compare(ctx, b.rounds, b.slot, append([]contestant{above, zero}, peers...))
+	got, err := compare(ctx, b.rounds, b.slot, to.redial, append([]contestant{above, zero}, peers...))
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func decrRows(to *target, above, zero contestant, peers []contestant, got [][]sa
 			s, r := typical(got[2+j]), ratios(got[i], got[2+j])
 			peer := row{Group: "decr", Measured: measured, By: p.by, Result: s.rate, Unit: "keys/s", P50: s.p50, Alloc: -1, Ratio: &r}
 			if i == 0 && j == best {
-				peer.Asked = atLeast(r.Median, decrAsked)
+				peer.Asked = atLeast(r, decrAsked)
 			}
 			rows = append(rows, peer)
 		}

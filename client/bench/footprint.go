@@ -55,7 +55,7 @@ func startRow(measured string, times []time.Duration) row {
 	return row{
 		Group: "agent", Measured: measured, By: fmt.Sprintf("median of %d, spawn to /readyz 200", n),
 		Result: float64(m) / 1e6, Unit: "ms", Alloc: -1,
-		Asked: &figure{Text: "≤ 2 s", Met: m <= startAsked},
+		Asked: &figure{Text: "≤ 2 s", Verdict: judge(m <= startAsked)},
 	}
 }
 
@@ -102,7 +102,7 @@ func residentRow(ctx context.Context, b *bench, a *agentProcess, with string) er
 	b.rows.add(row{
 		Group: "agent", Measured: "agent, memory when idle, " + with, By: fmt.Sprintf("VmRSS after %v", b.idle),
 		Result: mib, Unit: "MiB", Alloc: -1,
-		Asked: &figure{Text: "≤ 60 MiB", Met: mib <= residentAsked},
+		Asked: &figure{Text: "≤ 60 MiB", Verdict: judge(mib <= residentAsked)},
 	})
 	return nil
 }

@@ -6,14 +6,16 @@
 // What is compared runs in rounds: in each round every contestant has one slot
 // of the same length, one after the other, and the order turns round by round
 // (A B C, C B A, …), so that a machine that becomes slower or faster favours
-// none. A figure is the median of its rounds. A ratio is FrameDB's rate over
-// the peer's in the same round, and of these the median; smallest and largest
-// stand behind it. Before each slot of this process its garbage is collected,
+// none. A number is the median of its rounds. A ratio is FrameDB's rate over the
+// peer's in the same round, and of these the median; behind it stands between
+// what it lies with 95 % confidence. A figure is met when the median reaches it,
+// "within noise" when only the upper end does, and missed else. Before each slot of this process its garbage is collected,
 // so that nobody pays for another's. There is one warm-up slot that does not
 // count.
 //
 // Both sides have one connection, one call under way at a time, the same
-// server, the same keys and the same transport. FrameDB's side is what an
+// server, the same keys and the same transport; over TCP the connections are
+// new in each round. FrameDB's side is what an
 // application gets from client.Open; for TCP, which an application on the same
 // node never gets, it is the same code that is told of no socket.
 //
@@ -95,8 +97,8 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	list := f.String("run", strings.Join(names, ","), "groups to run")
 	f.StringVar(&o.match, "match", "", "of the data group, only what has this in its name, such as \"6 MiB, TCP\"")
 	f.StringVar(&o.agent, "agent", "bin/framedb", "the framedb binary")
-	f.IntVar(&o.rounds, "rounds", 7, "rounds of each comparison, 1 to 100")
-	f.DurationVar(&o.slot, "slot", 250*time.Millisecond, "how long each contestant runs in a round, 10ms to 10s")
+	f.IntVar(&o.rounds, "rounds", 15, "rounds of each comparison, 1 to 100")
+	f.DurationVar(&o.slot, "slot", 120*time.Millisecond, "how long each contestant runs in a round, 10ms to 10s")
 	f.IntVar(&o.starts, "starts", 5, "starts of the agent, 1 to 20")
 	f.DurationVar(&o.idle, "idle", 10*time.Second, "how long the agent is left alone before its memory is read, at most 5m")
 	f.BoolVar(&o.json, "json", false, "print JSON instead of the table")
@@ -163,11 +165,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 // machine says what the numbers were taken on. What else ran on it shows in the
 // load.
 func machine() string {
-	load := "unknown"
-	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
-		load, _, _ = strings.Cut(string(b), " ")
+	word := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "unknown"
+		}
+		return strings.Fields(string(b) + " -")[0]
 	}
-	return fmt.Sprintf("%d cores, %s/%s, %s, load %s at the start.", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), load)
+	load, congestion := word("/proc/loadavg"), word("/proc/sys/net/ipv4/tcp_congestion_control")
+	return fmt.Sprintf("%d cores, %s/%s, %s, TCP congestion control %s, load %s at the start.",
+		runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), congestion, load)
 }
 
 // measure runs the groups. What one could not measure does not keep the others

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -67,10 +68,14 @@ func allocated() uint64 {
 }
 
 // compare runs the contestants in rounds, as the package comment says, and
-// returns their samples: [contestant][round].
-func compare(ctx context.Context, rounds int, slot time.Duration, all []contestant) ([][]sample, error) {
+// returns their samples: [contestant][round]. before is called before each
+// round.
+func compare(ctx context.Context, rounds int, slot time.Duration, before func(context.Context) error, all []contestant) ([][]sample, error) {
 	got := make([][]sample, len(all))
 	for r := range rounds {
+		if err := before(ctx); err != nil {
+			return nil, err
+		}
 		for i := range all {
 			if r%2 == 1 {
 				i = len(all) - 1 - i
@@ -116,11 +121,12 @@ func typical(samples []sample) sample {
 	}
 }
 
-// spread is a median with the smallest and the largest value.
+// spread is a median and where it may really lie: with 95 % confidence between
+// Low and High, if there are six values or more.
 type spread struct {
 	Median float64 `json:"median"`
-	Min    float64 `json:"min"`
-	Max    float64 `json:"max"`
+	Low    float64 `json:"low"`
+	High   float64 `json:"high"`
 }
 
 // ratios compares rates round by round.
@@ -129,5 +135,21 @@ func ratios(ours, theirs []sample) spread {
 	for i := range ours {
 		all = append(all, ours[i].rate/theirs[i].rate)
 	}
-	return spread{Median: median(all), Min: slices.Min(all), Max: slices.Max(all)}
+	m := median(all) // sorts
+	cut := cutOff(len(all))
+	return spread{Median: m, Low: all[cut], High: all[len(all)-1-cut]}
+}
+
+// cutOff is how many of n sorted values may be left out at each end so that the
+// true median lies between the others with 95 % confidence, whatever the values
+// are spread like: each of them is as likely to be above it as below.
+func cutOff(n int) int {
+	p, below := math.Pow(0.5, float64(n)), 0.0 // p: exactly k values are below it
+	for k := range n {
+		if below += p; below > 0.025 {
+			return max(0, k-1)
+		}
+		p *= float64(n-k) / float64(k+1)
+	}
+	return 0
 }

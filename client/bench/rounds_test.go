@@ -30,6 +30,15 @@ func TestRatiosAreTakenWithinARound(t *testing.T) {
 	}
 }
 
+// The values are those of the tables for the sign test.
+func TestCutOffKeeps95Percent(t *testing.T) {
+	for n, want := range map[int]int{1: 0, 5: 0, 6: 0, 8: 0, 9: 1, 11: 1, 12: 2, 15: 3, 20: 5, 31: 9, 100: 39} {
+		if got := cutOff(n); got != want {
+			t.Errorf("cutOff(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
+
 func TestTypicalTakesEachNumberByItself(t *testing.T) {
 	got := typical([]sample{{1, 30, 3, 100}, {2, 10, 9, 300}, {3, 20, 6, 200}})
 	if want := (sample{2, 20, 6, 200}); got != want {
@@ -45,11 +54,12 @@ func TestRoundsTurnTheOrder(t *testing.T) {
 			return sample{rate: float64(len(order))}, nil
 		}}
 	}
-	got, err := compare(t.Context(), 3, time.Millisecond, []contestant{turn("a"), turn("b"), turn("c")})
-	if err != nil || order != "abccbaabc" {
+	before := func(context.Context) error { order += "|"; return nil }
+	got, err := compare(t.Context(), 3, time.Millisecond, before, []contestant{turn("a"), turn("b"), turn("c")})
+	if err != nil || order != "|abc|cba|abc" {
 		t.Fatalf("ran in the order %q: %v", order, err)
 	}
-	if a := got[0]; len(a) != 3 || a[0].rate != 1 || a[1].rate != 6 || a[2].rate != 7 {
+	if a := got[0]; len(a) != 3 || a[0].rate != 2 || a[1].rate != 8 || a[2].rate != 10 {
 		t.Errorf("a's samples are %+v", a)
 	}
 }
@@ -57,7 +67,7 @@ func TestRoundsTurnTheOrder(t *testing.T) {
 func TestFailingContestantIsNamed(t *testing.T) {
 	boom := errors.New("boom")
 	bad := contestant{"peer", calls(1, func(context.Context) error { return boom })}
-	_, err := compare(t.Context(), 1, time.Millisecond, []contestant{bad})
+	_, err := compare(t.Context(), 1, time.Millisecond, func(context.Context) error { return nil }, []contestant{bad})
 	if !errors.Is(err, boom) || err.Error() != "peer: boom" {
 		t.Errorf("got %v", err)
 	}

@@ -24,12 +24,26 @@ const (
 
 // target is one way to the master.
 type target struct {
+	// dial makes new connections, where they are to be made anew; else nil.
+	dial func(ctx context.Context) error
+
 	transport string // "TCP" or "unix"
 	port      int
 	socket    string // "" for TCP
 	password  string
 	framedb   *frames.Cluster
 	redis     *redis.Client
+}
+
+// redial replaces both sides' connections. The kernel adapts a TCP connection
+// to what it saw of it, and how well that turns out is luck that lasts as long
+// as the connection: with BBR writes of 1 MiB take once or twice the time. So
+// each round has new ones, and the luck is drawn again.
+func (t *target) redial(ctx context.Context) error {
+	if t.dial == nil {
+		return nil
+	}
+	return t.dial(ctx)
 }
 
 // setup is an agent with one cluster of one member that one source writes to.
@@ -117,25 +131,20 @@ func (s *setup) openTargets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	far, err := s.overTCP(ctx, password)
+	near := &target{transport: "unix", port: master.Port, socket: socket, password: password, framedb: local,
+		redis: redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Password: password})}
+	s.closers = append(s.closers, near.redis.Close)
+	far, err := s.overTCP(ctx, master, password)
 	if err != nil {
 		return err
 	}
-	addr := fmt.Sprintf("%s:%d", master.Host, master.Port)
-	s.targets = []*target{
-		{transport: "TCP", port: master.Port, password: password, framedb: far,
-			redis: redis.NewClient(&redis.Options{Addr: addr, Password: password})},
-		{transport: "unix", port: master.Port, socket: socket, password: password, framedb: local,
-			redis: redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Password: password})},
-	}
-	for _, t := range s.targets {
-		s.closers = append(s.closers, t.redis.Close)
-	}
+	s.targets = []*target{far, near}
 	return nil
 }
 
-// overTCP is the data path as on another node, where no socket can be dialled.
-func (s *setup) overTCP(ctx context.Context, password string) (*frames.Cluster, error) {
+// overTCP is the way to the master from another node, where there is no socket
+// to dial: the members are told without theirs.
+func (s *setup) overTCP(ctx context.Context, master wire.Endpoint, password string) (*target, error) {
 	routes, err := s.db.Client().Source(ctx, benchSource)
 	if err != nil {
 		return nil, err
@@ -149,12 +158,37 @@ func (s *setup) overTCP(ctx context.Context, password string) (*frames.Cluster, 
 	}
 	sentinels := sentinel.New(sentinel.Config{Password: password})
 	s.closers = append(s.closers, sentinels.Close)
-	c := frames.New(frames.Config{Password: password, Sentinels: sentinels}, benchCluster, members)
-	s.closers = append(s.closers, c.Close)
-	if _, socket, err := c.Master(ctx); err != nil || socket != "" {
-		return nil, fmt.Errorf("over TCP: socket %q: %w", socket, err)
+	t := &target{transport: "TCP", port: master.Port, password: password}
+	s.closers = append(s.closers, t.hangUp)
+	t.dial = func(ctx context.Context) error {
+		err := t.hangUp()
+		t.framedb = frames.New(frames.Config{Password: password, Sentinels: sentinels}, benchCluster, members)
+		t.redis = redis.NewClient(&redis.Options{Addr: fmt.Sprintf("%s:%d", master.Host, master.Port), Password: password})
+		return errors.Join(err, t.greet(ctx))
 	}
-	return c, nil
+	return t, t.dial(ctx)
+}
+
+// hangUp closes what dial made.
+func (t *target) hangUp() error {
+	if t.framedb == nil {
+		return nil
+	}
+	return errors.Join(t.framedb.Close(), t.redis.Close())
+}
+
+// greet makes both sides connect, so that no slot pays for it.
+func (t *target) greet(ctx context.Context) error {
+	_, socket, err := t.framedb.Master(ctx)
+	if err != nil || socket != t.socket {
+		return fmt.Errorf("FrameDB connects to the socket %q, not to %q: %w", socket, t.socket, err)
+	}
+	batch, err := t.framedb.Get(ctx, "bench:none")
+	if err != nil {
+		return err
+	}
+	batch.Release()
+	return t.redis.Exists(ctx, "bench:none").Err()
 }
 
 // close ends and removes everything, backwards.

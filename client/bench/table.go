@@ -31,23 +31,42 @@ type row struct {
 
 // figure is what was asked for.
 type figure struct {
-	Text string `json:"text"`
-	Met  bool   `json:"met"`
+	Text    string  `json:"text"`
+	Verdict verdict `json:"verdict"`
+}
+
+// verdict says whether a figure was met.
+type verdict string
+
+const (
+	met    verdict = "met"
+	missed verdict = "MISSED"
+	// unclear is a ratio below the figure by less than the noise of this run.
+	unclear verdict = "within noise"
+)
+
+// judge is the verdict on a number without noise.
+func judge(ok bool) verdict {
+	if ok {
+		return met
+	}
+	return missed
 }
 
 // atLeast is a figure for a ratio.
-func atLeast(got, want float64) *figure {
-	return &figure{Text: fmt.Sprintf("≥ %.1f", want), Met: got >= want}
+func atLeast(got spread, want float64) *figure {
+	f := &figure{Text: fmt.Sprintf("≥ %.1f", want), Verdict: judge(got.Median >= want)}
+	if f.Verdict == missed && got.High >= want {
+		f.Verdict = unclear
+	}
+	return f
 }
 
 func (f *figure) String() string {
-	switch {
-	case f == nil:
+	if f == nil {
 		return "-"
-	case f.Met:
-		return f.Text + ": met"
 	}
-	return f.Text + ": MISSED"
+	return f.Text + ": " + string(f.Verdict)
 }
 
 // table is what is printed: the rows and, below, what their words mean.
@@ -60,7 +79,7 @@ func (t *table) add(rows ...row) { t.rows = append(t.rows, rows...) }
 
 func (t *table) write(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "MEASURED\tBY\tRESULT\tMB/s\tP50\tALLOC/CALL\tFRAMEDB ÷ THIS (MIN-MAX)\tASKED")
+	fmt.Fprintln(tw, "MEASURED\tBY\tRESULT\tMB/s\tP50\tALLOC/CALL\tFRAMEDB ÷ THIS (95 %)\tASKED")
 	for i, r := range t.rows {
 		measured := r.Measured
 		if i > 0 && t.rows[i-1].Measured == measured {
@@ -80,16 +99,13 @@ func (t *table) write(w io.Writer) error {
 }
 
 func (t *table) summary() string {
-	asked, met := 0, 0
+	count := map[verdict]int{}
 	for _, r := range t.rows {
 		if r.Asked != nil {
-			asked++
-			if r.Asked.Met {
-				met++
-			}
+			count[r.Asked.Verdict]++
 		}
 	}
-	return fmt.Sprintf("%d of %d figures met.", met, asked)
+	return fmt.Sprintf("Figures: %d met, %d within noise, %d missed.", count[met], count[unclear], count[missed])
 }
 
 func (t *table) writeJSON(w io.Writer) error {
@@ -137,7 +153,7 @@ func (r *row) ratio() string {
 	if r.Ratio == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%.2f (%.2f-%.2f)", r.Ratio.Median, r.Ratio.Min, r.Ratio.Max)
+	return fmt.Sprintf("%.2f (%.2f-%.2f)", r.Ratio.Median, r.Ratio.Low, r.Ratio.High)
 }
 
 // thousands writes a number without fraction, 1234567 as 1,234,567.
