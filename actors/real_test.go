@@ -154,7 +154,7 @@ func TestScalingKeepsTheData(t *testing.T) {
 // scale changes the replicas and waits until that is brought about.
 func (b *bed) scale(name wire.ClusterName, replicas, quorum int) {
 	b.t.Helper()
-	b.store.must(b.t, state.UpdateCluster{Name: name, Replicas: &replicas, Quorum: &quorum})
+	b.store.must(b.t, state.UpdateCluster{Name: name, UpdateCluster: wire.UpdateCluster{Replicas: &replicas, Quorum: &quorum}})
 	b.ready(name)
 }
 

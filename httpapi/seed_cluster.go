@@ -188,7 +188,7 @@ func (s *Server) seedCreateReplication(c *gin.Context, in *seedReplication) (rep
 	if err != nil {
 		return reply{}, err
 	}
-	row, err := s.updateCluster(c, state.UpdateCluster{Name: in.Cluster, Replicas: &in.Replicas})
+	row, err := s.updateCluster(c, state.UpdateCluster{Name: in.Cluster, UpdateCluster: wire.UpdateCluster{Replicas: &in.Replicas}})
 	if err != nil {
 		return reply{}, scaleError(err, in.Replicas, before.Quorum)
 	}

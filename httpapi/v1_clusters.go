@@ -37,11 +37,7 @@ func (s *Server) v1UpdateCluster(c *gin.Context, in *wire.UpdateCluster) (reply,
 	if err != nil {
 		return reply{}, err
 	}
-	row, err := s.updateCluster(c, state.UpdateCluster{
-		Name: name, Replicas: in.Replicas, Quorum: in.Quorum, EnableMetrics: in.EnableMetrics, Backup: in.Backup,
-		MaxMemory: in.MaxMemory, MaxMemoryPolicy: in.MaxMemoryPolicy, DownAfter: in.DownAfter,
-		FailoverTimeout: in.FailoverTimeout, ParallelSyncs: in.ParallelSyncs,
-	})
+	row, err := s.updateCluster(c, state.UpdateCluster{Name: name, UpdateCluster: *in})
 	return reply{body: row}, err
 }
 

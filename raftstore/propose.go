@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -172,21 +171,4 @@ func noLeader(why string) error {
 	e := wire.Errorf(wire.CodeNoLeader, "%s", why)
 	e.RetryAfter = retryAfter
 	return e
-}
-
-// Propose is Store.Propose with the result decoded, and the index at which the
-// command was applied. A command without a result gives R's zero value.
-func Propose[R any](ctx context.Context, s Proposer, id wire.RequestID, cmd state.Command) (R, uint64, error) {
-	var value R
-	res, err := s.Propose(ctx, id, cmd)
-	if err != nil {
-		return value, res.Index, err
-	}
-	if len(res.Value) == 0 {
-		return value, res.Index, nil
-	}
-	if err := json.Unmarshal(res.Value, &value); err != nil {
-		return value, res.Index, fmt.Errorf("result of %s: %w", cmd.Type(), err)
-	}
-	return value, res.Index, nil
 }

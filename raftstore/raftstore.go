@@ -3,7 +3,6 @@
 package raftstore
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"sync"
@@ -97,18 +96,3 @@ func (s *Store) Subscribe(index uint64, tables ...wire.Table) *state.Subscriptio
 
 // Addr is the host:port on which the Raft transport listens.
 func (s *Store) Addr() string { return string(s.transport.LocalAddr()) }
-
-// Proposer is what a writer needs of a Store.
-type Proposer interface {
-	Propose(ctx context.Context, id wire.RequestID, cmd state.Command) (state.Result, error)
-}
-
-// Viewer is what a reader needs of a Store.
-type Viewer interface {
-	View() *state.View
-}
-
-var (
-	_ Proposer = (*Store)(nil)
-	_ Viewer   = (*Store)(nil)
-)

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -240,7 +241,7 @@ func TestARequestIsAppliedOnceAcrossReopening(t *testing.T) {
 	first := propose(t, ctx, s, "req-1", mapping("s1"))
 	closeStore(t, s)
 	s = opened(t, ctx, testConfig(dir))
-	m, index, err := Propose[wire.Mapping](ctx, s, "req-1", mapping("s1"))
+	m, index, err := proposed[wire.Mapping](ctx, s, "req-1", mapping("s1"))
 	if err != nil || index != first.Index || m.Source != "s1" || m.Cluster != "a" {
 		t.Errorf("repeated: %+v at %d, %v; want index %d", m, index, err, first.Index)
 	}
@@ -253,14 +254,14 @@ func TestProposeDecodesAndRefuses(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
 	s := opened(t, ctx, testConfig(t.TempDir()))
-	clusters, index, err := Propose[[]wire.Cluster](ctx, s, "", create("a", "b"))
+	clusters, index, err := proposed[[]wire.Cluster](ctx, s, "", create("a", "b"))
 	if err != nil || len(clusters) != 2 || clusters[1].Name != "b" || index != s.View().Index() {
 		t.Errorf("created %+v at %d, %v", clusters, index, err)
 	}
-	if _, _, err := Propose[struct{}](ctx, s, "", state.ReportCluster{Name: "a"}); err != nil {
+	if _, _, err := proposed[struct{}](ctx, s, "", state.ReportCluster{Name: "a"}); err != nil {
 		t.Errorf("a command without a result: %v", err)
 	}
-	if _, _, err := Propose[wire.Mapping](ctx, s, "", state.RemoveMapping{Source: "x", NodeTag: "node-1"}); !errors.Is(err, wire.ErrNotFound) {
+	if _, _, err := proposed[wire.Mapping](ctx, s, "", state.RemoveMapping{Source: "x", NodeTag: "node-1"}); !errors.Is(err, wire.ErrNotFound) {
 		t.Errorf("refused by the state: %v", err)
 	}
 	before := s.Status().AppliedIndex
@@ -384,4 +385,21 @@ func gather(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 		values[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 	}
 	return values
+}
+
+// proposed is Store.Propose with the result decoded, and the index at which the
+// command was applied. A command without a result gives R's zero value.
+func proposed[R any](ctx context.Context, s *Store, id wire.RequestID, cmd state.Command) (R, uint64, error) {
+	var value R
+	res, err := s.Propose(ctx, id, cmd)
+	if err != nil {
+		return value, res.Index, err
+	}
+	if len(res.Value) == 0 {
+		return value, res.Index, nil
+	}
+	if err := json.Unmarshal(res.Value, &value); err != nil {
+		return value, res.Index, fmt.Errorf("result of %s: %w", cmd.Type(), err)
+	}
+	return value, res.Index, nil
 }

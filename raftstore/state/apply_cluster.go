@@ -112,8 +112,8 @@ func (c RemoveCluster) apply(t *tx) (any, error) {
 
 // moveAll moves every source of a cluster to the least loaded other cluster on
 // the tag; where there is none the mapping is deleted.
-func (t *tx) moveAll(from *wire.Cluster) RemovedCluster {
-	res := RemovedCluster{Moved: []wire.Mapping{}, Unmapped: []wire.Mapping{}}
+func (t *tx) moveAll(from *wire.Cluster) wire.RemovedCluster {
+	res := wire.RemovedCluster{Moved: []wire.Mapping{}, Unmapped: []wire.Mapping{}}
 	for _, m := range t.MappingsTo(from.Name) {
 		to, ok := t.leastLoadedBut(from.NodeTag, from.Name)
 		if !ok {

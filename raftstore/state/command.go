@@ -34,16 +34,8 @@ type CreateClusters struct {
 // Result: wire.Cluster; unchanged if nothing differs.
 // Errors: ErrNotFound, ErrInvalidArgument, ErrConflict (it is being removed).
 type UpdateCluster struct {
-	Name            wire.ClusterName `json:"name"`
-	Replicas        *int             `json:"replicas,omitempty"`
-	Quorum          *int             `json:"quorum,omitempty"`
-	EnableMetrics   *bool            `json:"enable_metrics,omitempty"`
-	Backup          *bool            `json:"backup,omitempty"`
-	MaxMemory       *int64           `json:"max_memory,omitempty"`
-	MaxMemoryPolicy *string          `json:"max_memory_policy,omitempty"`
-	DownAfter       *int64           `json:"down_after_ms,omitempty"`
-	FailoverTimeout *int64           `json:"failover_timeout_ms,omitempty"`
-	ParallelSyncs   *int             `json:"parallel_syncs,omitempty"`
+	Name wire.ClusterName `json:"name"`
+	wire.UpdateCluster
 }
 
 // RemoveCluster puts the cluster into PhaseRemoving and moves each of its
@@ -51,18 +43,10 @@ type UpdateCluster struct {
 // mappings, then name; never one that is being removed). Sources for which
 // none remains lose the mapping. Removing twice changes nothing more.
 //
-// Result: RemovedCluster.
+// Result: wire.RemovedCluster.
 // Errors: ErrNotFound.
 type RemoveCluster struct {
 	Name wire.ClusterName `json:"name"`
-}
-
-// RemovedCluster is the result of RemoveCluster and ReassignInstance.
-type RemovedCluster struct {
-	// Moved are the mappings as they are now.
-	Moved []wire.Mapping `json:"moved"`
-	// Unmapped are the mappings that are gone.
-	Unmapped []wire.Mapping `json:"unmapped"`
 }
 
 // PurgeCluster deletes a cluster in PhaseRemoving and its instances, once
@@ -127,7 +111,7 @@ type ReassignSource struct {
 
 // ReassignInstance moves all sources of a cluster to the least loaded other
 // clusters on the tag, one by one.
-// Result: RemovedCluster (Unmapped stays empty).
+// Result: wire.RemovedCluster (Unmapped stays empty).
 // Errors: ErrNotFound, ErrNoCluster (no other cluster on the tag).
 type ReassignInstance struct {
 	NodeTag wire.NodeTag     `json:"node_tag"`

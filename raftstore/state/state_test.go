@@ -104,8 +104,8 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		{"import taken", state.ImportCluster{Name: "a", Spec: spec("node-1")}, wire.CodeAlreadyExists, "name"},
 		{"update unknown", state.UpdateCluster{Name: "x"}, wire.CodeNotFound, ""},
 		{"update removing", state.UpdateCluster{Name: "gone"}, wire.CodeConflict, ""},
-		{"replicas 0", state.UpdateCluster{Name: "a", Replicas: &zero}, wire.CodeInvalidArgument, "replicas"},
-		{"quorum above replicas", state.UpdateCluster{Name: "a", Quorum: &four}, wire.CodeInvalidArgument, "quorum"},
+		{"replicas 0", state.UpdateCluster{Name: "a", UpdateCluster: wire.UpdateCluster{Replicas: &zero}}, wire.CodeInvalidArgument, "replicas"},
+		{"quorum above replicas", state.UpdateCluster{Name: "a", UpdateCluster: wire.UpdateCluster{Quorum: &four}}, wire.CodeInvalidArgument, "quorum"},
 		{"remove unknown", state.RemoveCluster{Name: "x"}, wire.CodeNotFound, ""},
 		{"purge in use", state.PurgeCluster{Name: "a"}, wire.CodeConflict, ""},
 		{"report unknown", state.ReportCluster{Name: "x"}, wire.CodeNotFound, ""},
@@ -191,11 +191,11 @@ func TestMappingTakesTheLeastLoadedCluster(t *testing.T) {
 func TestRemovalMovesSourcesAndPurgeEnds(t *testing.T) {
 	l := populated(t)
 	must(t, l.do(t, state.ReportCluster{Name: "a", Instances: []wire.Instance{{ID: "a-redis-node-0", Cluster: "a"}}}))
-	r := value[state.RemovedCluster](t, l.do(t, state.RemoveCluster{Name: "a"}))
+	r := value[wire.RemovedCluster](t, l.do(t, state.RemoveCluster{Name: "a"}))
 	if len(r.Moved) != 1 || r.Moved[0].Source != "s1" || r.Moved[0].Cluster != "b" || len(r.Unmapped) != 0 {
 		t.Fatalf("removal of a: %+v", r)
 	}
-	r = value[state.RemovedCluster](t, l.do(t, state.RemoveCluster{Name: "b"}))
+	r = value[wire.RemovedCluster](t, l.do(t, state.RemoveCluster{Name: "b"}))
 	if len(r.Moved) != 0 || len(r.Unmapped) != 2 {
 		t.Fatalf("removal of b: %+v", r)
 	}
@@ -372,7 +372,7 @@ func command() *rapid.Generator[state.Command] {
 		case 0, 1:
 			return state.CreateClusters{Names: []wire.ClusterName{name}, Spec: spec(tag)}
 		case 2:
-			return state.UpdateCluster{Name: name, Replicas: &n}
+			return state.UpdateCluster{Name: name, UpdateCluster: wire.UpdateCluster{Replicas: &n}}
 		case 3:
 			return state.RemoveCluster{Name: name}
 		case 4:
