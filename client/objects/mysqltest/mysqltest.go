@@ -51,7 +51,7 @@ type Server struct {
 // further options, such as "--max-allowed-packet=1M".
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	dir, err := os.MkdirTemp(inMemory(), "f")
+	dir, err := os.MkdirTemp("", "f") // short, for the socket; not in memory: that may be small where the tests run
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,22 +66,17 @@ func Start(t testing.TB, args ...string) *Server {
 		"--no-defaults", "--user=root", "--datadir=" + data, "--socket=" + s.Socket, "--pid-file=" + filepath.Join(dir, "pid"),
 		"--bind-address=" + s.Host, "--skip-grant-tables", "--skip-name-resolve",
 		"--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
-		"--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M",
+		"--innodb-buffer-pool-size=64M", "--innodb-log-file-size=96M",
 	}, args...)
 	s.startOnFreePort()
-	t.Cleanup(s.end)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("mariadbd: %s\n%s", s.state(), s.Log())
+		}
+		s.end()
+	})
 	s.create()
 	return s
-}
-
-// inMemory is a file system in memory where there is one: tests then do not
-// wait for a disk, and what a killed process has written is there all the same.
-func inMemory() string {
-	const shm = "/dev/shm"
-	if info, err := os.Stat(shm); err != nil || !info.IsDir() {
-		return ""
-	}
-	return shm
 }
 
 func (s *Server) startOnFreePort() {
@@ -154,6 +149,16 @@ func (s *Server) end() {
 	if s.gone != nil {
 		s.cmd.Process.Kill()
 		<-s.gone
+	}
+}
+
+// state says whether the process runs, and else how it ended.
+func (s *Server) state() string {
+	select {
+	case <-s.gone:
+		return s.cmd.ProcessState.String()
+	default:
+		return "running"
 	}
 }
 

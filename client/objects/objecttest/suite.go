@@ -33,7 +33,8 @@ type Backend struct {
 	// largest limit.
 	Largest int64
 	// LosesAnswers is true where answers get lost on purpose: a put that another
-	// writer overtook may then be unable to tell whether it happened.
+	// writer overtook, and a delete of a foreign object, may then be unable to
+	// tell whether they happened.
 	LosesAnswers bool
 }
 
