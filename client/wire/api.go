@@ -9,6 +9,9 @@ const (
 	// HeaderIndex is the store's index that an answer is of; give it back as
 	// ?index= to wait for something newer.
 	HeaderIndex = "X-Framedb-Index"
+	// HeaderStaleness says how old an answer may be, in milliseconds: how long
+	// ago the agent heard of the leader; 0 on the leader.
+	HeaderStaleness = "X-Framedb-Staleness"
 	// HeaderRequestID carries the RequestID of a mutation.
 	HeaderRequestID = "Idempotency-Key"
 )
@@ -105,6 +108,21 @@ type UpdateMapping struct {
 // NodeLabel is the body of PUT /v1/nodes/{name}/label.
 type NodeLabel struct {
 	Label NodeTag `json:"label"`
+}
+
+// DrainNode is the body of PUT /v1/nodes/{name}/drain.
+type DrainNode struct {
+	// Draining false ends it.
+	Draining bool `json:"draining"`
+	// DeleteFrames allows it where FrameDBs on the node have to be made anew
+	// elsewhere, without their frames.
+	DeleteFrames bool `json:"delete_frames"`
+}
+
+// TransferLeadership is the body of POST /v1/raft/transfer. Without To Raft
+// chooses the voter that is most up to date.
+type TransferLeadership struct {
+	To NodeName `json:"to,omitempty"`
 }
 
 // Credentials is the answer of GET /v1/credentials.

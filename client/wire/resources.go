@@ -155,11 +155,16 @@ type Node struct {
 	// Tags come from the agent's configuration.
 	Tags []NodeTag `json:"tags"`
 	// Label is set by labelFramedbNode; it is a tag like the others.
-	Label       NodeTag `json:"label,omitempty"`
-	Version     string  `json:"version"`
-	Driver      string  `json:"driver"`
-	CreateIndex uint64  `json:"create_index"`
-	ModifyIndex uint64  `json:"modify_index"`
+	Label NodeTag `json:"label,omitempty"`
+	// DataID names the agent's data directory: another one under the same name
+	// is a node that lost its data.
+	DataID string `json:"data_id,omitempty"`
+	// Draining is set by users: the node takes no further work.
+	Draining    bool   `json:"draining,omitempty"`
+	Version     string `json:"version"`
+	Driver      string `json:"driver"`
+	CreateIndex uint64 `json:"create_index"`
+	ModifyIndex uint64 `json:"modify_index"`
 }
 
 // Carries reports whether the node carries the tag, configured or labelled.
@@ -237,6 +242,32 @@ type Member struct {
 	Voter   bool      `json:"voter"`
 	Leader  bool      `json:"leader"`
 	Version string    `json:"version"`
+	// Draining says that the node takes no further work.
+	Draining bool `json:"draining"`
+	// Owned counts the FrameDBs that the node's agent works on.
+	Owned int `json:"owned"`
+}
+
+// RaftStatus is what one agent knows of Raft.
+type RaftStatus struct {
+	Node   NodeName `json:"node"` // whose answer this is
+	Leader NodeName `json:"leader"`
+	Term   uint64   `json:"term"`
+	// Index is the last index that the agent has applied.
+	Index uint64 `json:"index"`
+	// LastContact is how long ago the agent heard of the leader, in
+	// milliseconds; 0 on the leader.
+	LastContact int64        `json:"last_contact_ms"`
+	Servers     []RaftServer `json:"servers"`
+}
+
+// RaftServer is one agent in Raft's configuration.
+type RaftServer struct {
+	Name    NodeName `json:"name"`
+	Address string   `json:"address"` // host:port of Raft, as last known
+	Voter   bool     `json:"voter"`
+	Leader  bool     `json:"leader"`
+	Alive   bool     `json:"alive"`
 }
 
 // Status is the whole of FrameDB on one page.
