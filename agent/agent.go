@@ -169,7 +169,7 @@ func (a *agent) openDriver(context.Context) error {
 
 func (a *agent) openStore(context.Context) error {
 	store, err := raftstore.Open(raftstore.Config{
-		Node: a.node, Dir: a.dir.join("raft"), Bind: a.cfg.RaftBind, Bootstrap: true,
+		Node: a.node, Dir: a.dir.join("raft"), Bind: a.cfg.RaftBind, Label: a.cfg.GossipLabel, Expect: 1,
 		Logger: a.log, Registerer: a.metrics,
 	})
 	if err != nil {

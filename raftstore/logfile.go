@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,7 +23,8 @@ import (
 //	logs    index (8 bytes big endian) → entry, see encodeEntry; without gaps
 //	stable  what Raft keeps of its term and vote, under Raft's own keys;
 //	        numbers as 8 bytes big endian
-//	framedb format → "1"; node → the name of the node that the file belongs to
+//	framedb format → "1"; node → the name of the node that the file belongs to;
+//	        id → what names this file, made with it
 const logFormat = "1"
 
 var (
@@ -31,6 +33,7 @@ var (
 	bucketOwn    = []byte("framedb")
 	keyFormat    = []byte("format")
 	keyNode      = []byte("node")
+	keyID        = []byte("id")
 )
 
 // lockTimeout is how long to wait for another process to let go of raft.db:
@@ -112,6 +115,11 @@ func (s *logStore) claim(node wire.NodeName) error {
 		if err := own.Put(keyFormat, []byte(logFormat)); err != nil {
 			return err
 		}
-		return own.Put(keyNode, []byte(node))
+		id := clone(own.Get(keyID))
+		if id == nil {
+			id = []byte(rand.Text())
+		}
+		s.id = string(id)
+		return errors.Join(own.Put(keyNode, []byte(node)), own.Put(keyID, id))
 	})
 }

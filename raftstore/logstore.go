@@ -20,6 +20,7 @@ var errStopping = errors.New("the Raft log is closing")
 // logStore is Raft's LogStore and StableStore on one bbolt file. Every write
 // is on disk (fsync) when it returns.
 type logStore struct {
+	id string // what names the file
 	db *bolt.DB
 	// update runs one write transaction: db.Update, but in tests that inject
 	// faults and in atomically.

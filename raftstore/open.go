@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/peer"
 	"github.com/framedb/framedb/raftstore/state"
 )
 
@@ -56,8 +56,11 @@ func Open(cfg Config) (_ *Store, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Peers == nil {
+		cfg.Peers = nobody{}
+	}
 	s := &Store{
-		state: state.New(), metrics: newMetrics(), opened: time.Now(),
+		cfg: cfg, state: state.New(), metrics: newMetrics(), opened: time.Now(),
 		slots:   make(chan struct{}, maxProposals),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -81,12 +84,22 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.transport, err = listen(cfg.Bind, log); err != nil {
+	if s.port, err = peer.Listen(peer.Config{
+		Node: cfg.Node, Label: cfg.Label, Bind: cfg.Bind, Advertise: cfg.Advertise, Network: cfg.Network,
+		Logger: cfg.Logger.With("component", "peer"),
+	}); err != nil {
 		return nil, err
 	}
-	undo = func() { _ = s.transport.Close(); _ = s.logs.close() }
+	s.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: s.port.Raft(), ServerAddressProvider: s, MaxPool: transportPool, Timeout: transportTimeout, Logger: log,
+	})
+	undo = func() { _ = s.transport.Close(); _ = s.port.Close(); _ = s.logs.close() }
 	if err := s.start(cfg, raftConfig(cfg.Node, log), snaps); err != nil {
 		return nil, err
+	}
+	s.leader = newLeaderLink(s)
+	if s.calls, err = s.port.Serve(&answers{s}); err != nil {
+		return nil, errors.Join(err, s.raft.Shutdown().Error(), s.logs.close())
 	}
 	undo = func() { _ = s.Close() }
 	if err := s.metrics.register(cfg.Registerer, s); err != nil {
@@ -103,17 +116,6 @@ func dirError(dir string, err error) error {
 		return diskFull(dir, err)
 	}
 	return wire.InField("dir", wire.Errorf(wire.CodeInvalidArgument, "%v: give a directory that this user may write to", err))
-}
-
-func listen(bind string, log *raftLogger) (*raft.NetworkTransport, error) {
-	t, err := raft.NewTCPTransportWithLogger(bind, nil, transportPool, transportTimeout, log)
-	switch {
-	case err == nil:
-		return t, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, wire.InField("bind", wire.Errorf(wire.CodeConflict, "%v: end what listens there, or give another address for Raft", err))
-	}
-	return nil, wire.InField("bind", wire.Errorf(wire.CodeInvalidArgument, "%q: %v: give an address of this machine that the other agents can reach", bind, err))
 }
 
 func raftConfig(node wire.NodeName, log *raftLogger) *raft.Config {
@@ -137,7 +139,7 @@ func (s *Store) start(cfg Config, conf *raft.Config, snaps *snapshots) error {
 	if err != nil {
 		return fmt.Errorf("look for Raft state: %w", err)
 	}
-	if !old && cfg.Bootstrap {
+	if !old && cfg.Expect == 1 {
 		if err := s.bootstrap(conf, snaps); err != nil {
 			return err
 		}

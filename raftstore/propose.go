@@ -29,20 +29,22 @@ const (
 	retryAfter = time.Second
 )
 
-// Propose has the command applied and returns its result; a refused command
+// Propose has the command applied, by the leader if that is another node, and
+// returns its result; a refused command
 // gives its *wire.Error. With an ID the command is applied at most once.
 //
 // Errors besides the command's own:
 //
 //	ErrInvalidArgument  the ID or the command cannot be encoded
 //	ErrTooLarge         the encoded command is above MaxEntry
-//	ErrNoLeader         this node is not the leader, or is closing; nothing
-//	                    was changed
+//	ErrNoLeader         there is no leader, it cannot be reached, or this node
+//	                    is closing; nothing was changed
 //	ErrDiskFull         no space is left for the log; nothing was changed
 //	ErrTimeout          ctx ended before Raft was asked; nothing was changed
-//	ErrOutcomeUnknown   leadership was lost, the log failed, the store was
-//	                    closed, or ctx ended while Raft was at it: the command
-//	                    may still be applied; repeat it with the same ID
+//	ErrOutcomeUnknown   leadership was lost, the leader gave no answer, the log
+//	                    failed, the store was closed, or ctx ended while Raft
+//	                    was at it: the command may still be applied; repeat it
+//	                    with the same ID, here or at another node
 //
 // The last two match ctx's error as well when it was ctx that ended.
 func (s *Store) Propose(ctx context.Context, id wire.RequestID, cmd state.Command) (state.Result, error) {
@@ -74,31 +76,42 @@ func encode(id wire.RequestID, cmd state.Command) ([]byte, error) {
 	return entry, nil
 }
 
-// apply has an encoded command applied by this node's Raft. Another node's
-// proposals come in here, once there are other nodes.
+// apply has an encoded command applied: here if this node leads, else by the
+// leader.
 func (s *Store) apply(ctx context.Context, entry []byte) (state.Result, error) {
 	start := time.Now()
-	var res state.Result
-	err := s.ask(ctx, func() error {
+	do := s.forward
+	if s.isLeader() {
+		do = s.applyHere
+	}
+	res, err := do(ctx, entry)
+	s.metrics.proposed(time.Since(start), err)
+	return res, err
+}
+
+// applyHere has this node's Raft apply it. Errors: ErrNoLeader when this node
+// does not lead.
+func (s *Store) applyHere(ctx context.Context, entry []byte) (res state.Result, err error) {
+	var applied state.Result
+	err = s.ask(ctx, func() error {
 		f := s.raft.Apply(entry, enqueueTimeout)
 		if err := f.Error(); err != nil {
 			return s.failure(err, f.Index() != 0)
 		}
-		res = f.Response().(state.Result)
+		applied = f.Response().(state.Result)
 		return nil
 	})
-	s.metrics.proposed(time.Since(start), err)
 	if err != nil {
 		return state.Result{}, err
 	}
-	return res, nil
+	return applied, nil
 }
 
 // ask runs f, which asks Raft and waits for its answer, and gives up waiting
 // when ctx ends or Raft has stopped. What f wrote may be read only when ask
 // returned no error.
 func (s *Store) ask(ctx context.Context, f func() error) error {
-	if full := s.logs.full.Load(); full != nil && !s.isLeader() {
+	if full := s.logs.full.Load(); full != nil && !s.hasLeader() {
 		return full // Raft waits for space and would not answer
 	}
 	if err := s.takeSlot(ctx); err != nil {

@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/peer"
 	"github.com/framedb/framedb/raftstore/state"
 )
 
@@ -22,12 +24,23 @@ type Config struct {
 	Node wire.NodeName
 	// Dir holds raft.db and snapshots; it is made when absent.
 	Dir string
-	// Bind is the host:port of the Raft transport, with a host that the other
-	// agents can reach; port 0 picks one. It may change from run to run.
+	// Label must be the same on all agents of one FrameDB: agents of another
+	// one are refused.
+	Label string
+	// Bind is the host:port for the other agents; port 0 picks one. It may
+	// change from run to run.
 	Bind string
-	// Bootstrap founds a cluster of one when Dir has no state. On a Dir with
-	// state it does nothing, so it may stay set.
-	Bootstrap bool
+	// Advertise is the host:port that the other agents reach Bind at; empty:
+	// Bind. Port 0 is Bind's.
+	Advertise string
+	// Expect is how many agents found a cluster together, once, when none of
+	// them has state; 1 founds it alone, 0 waits to be taken up by others. On a
+	// Dir with state it does nothing, so it may stay set.
+	Expect int
+	// Peers are the other agents, as gossip knows them. Nil: there are none.
+	Peers Peers
+	// Network carries what agents say to each other; nil is TCP.
+	Network peer.Network
 
 	Logger     *slog.Logger          // nil logs nothing
 	Registerer prometheus.Registerer // nil registers nothing
@@ -43,17 +56,53 @@ func (c *Config) validate() error {
 	if _, _, err := net.SplitHostPort(c.Bind); err != nil {
 		return wire.InField("bind", wire.Errorf(wire.CodeInvalidArgument, "%q is no host:port: %v", c.Bind, err))
 	}
+	if c.Expect < 0 {
+		return wire.InField("expect", wire.Errorf(wire.CodeInvalidArgument, "it is %d: give how many agents found the cluster, 0 or more", c.Expect))
+	}
 	return nil
 }
 
+// Peers is what gossip knows of the other agents. Its methods never block.
+type Peers interface {
+	// Peers returns every agent that is known, dead ones and perhaps this one
+	// among them.
+	Peers() []Peer
+	// Changed returns a channel that closes at the next change of Peers.
+	Changed() <-chan struct{}
+}
+
+// Peer is one agent.
+type Peer struct {
+	Name wire.NodeName
+	// Addr is where it is reached: its Store's Addr.
+	Addr string
+	// DataID is its Store's; another one under the same name is an agent that
+	// lost its data.
+	DataID string
+	Alive  bool
+}
+
+// nobody is Peers where there are none.
+type nobody struct{}
+
+func (nobody) Peers() []Peer            { return nil }
+func (nobody) Changed() <-chan struct{} { return nil }
+
 // Store is one Raft node. All methods are safe for concurrent use.
 type Store struct {
+	cfg       Config
 	raft      *raft.Raft
 	state     *state.State
 	logs      *logStore
+	port      *peer.Port
 	transport *raft.NetworkTransport
+	calls     *peer.Server
+	leader    *leaderLink
 	metrics   *metrics
 	opened    time.Time
+	// caughtUp is the last term in which this node, as its leader, had applied
+	// all that was committed before.
+	caughtUp atomic.Uint64
 
 	slots   chan struct{} // one for each proposal that Raft has not answered
 	closing chan struct{} // closed when Close begins
@@ -75,6 +124,11 @@ func (s *Store) closeOnce() func() error {
 		s.logs.stop()
 		err := stopped.Error() // waits, and closes the transport
 		close(s.stopped)
+		s.calls.Close()
+		s.leader.close()
+		if closeErr := s.port.Close(); err == nil {
+			err = closeErr
+		}
 		s.metrics.unregister()
 		if closeErr := s.logs.close(); err == nil {
 			err = closeErr
@@ -94,5 +148,8 @@ func (s *Store) Subscribe(index uint64, tables ...wire.Table) *state.Subscriptio
 	return s.state.Subscribe(index, tables...)
 }
 
-// Addr is the host:port on which the Raft transport listens.
-func (s *Store) Addr() string { return string(s.transport.LocalAddr()) }
+// Addr is the host:port that other agents reach this one at.
+func (s *Store) Addr() string { return s.port.Addr() }
+
+// DataID names Dir: it is made with it and never changes.
+func (s *Store) DataID() string { return s.logs.id }

@@ -43,4 +43,10 @@ func (s *Store) Status() Status {
 	return st
 }
 
+// hasLeader reports whether this node leads or knows who does.
+func (s *Store) hasLeader() bool {
+	leader, _ := s.raft.LeaderWithID()
+	return leader != ""
+}
+
 func (s *Store) isLeader() bool { return s.raft.State() == raft.Leader }

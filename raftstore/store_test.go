@@ -35,7 +35,7 @@ type tester interface {
 }
 
 func testConfig(dir string) Config {
-	return Config{Node: "n1", Dir: dir, Bind: "127.0.0.1:0", Bootstrap: true}
+	return Config{Node: "n1", Dir: dir, Bind: "127.0.0.1:0", Expect: 1}
 }
 
 // within is a context that ends before go test loses patience.
@@ -122,7 +122,7 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	t.Parallel()
 	ctx, dir := within(t), t.TempDir()
 	cfg := testConfig(dir)
-	cfg.Bootstrap = false
+	cfg.Expect = 0
 	s, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestOpenRefusesWhatCannotBe(t *testing.T) {
 	ctx, dir := within(t), t.TempDir()
 	s := opened(t, ctx, testConfig(dir))
 	foreign := t.TempDir()
-	closeStore(t, open(t, ctx, Config{Node: "other", Dir: foreign, Bind: "127.0.0.1:0", Bootstrap: true}))
+	closeStore(t, open(t, ctx, Config{Node: "other", Dir: foreign, Bind: "127.0.0.1:0", Expect: 1}))
 	cases := []struct {
 		name  string
 		spoil func(*Config)

@@ -12,6 +12,9 @@ import (
 // readyPoll is how often WaitReady looks whether there is a leader.
 const readyPoll = 5 * time.Millisecond
 
+// catchUpTimeout bounds one try of WaitReady's: another agent may lead by then.
+const catchUpTimeout = 5 * time.Second
+
 // WaitForIndex returns once View contains the command that was applied at
 // index, or ctx's error.
 func (s *Store) WaitForIndex(ctx context.Context, index uint64) error {
@@ -36,7 +39,7 @@ func (s *Store) WaitReady(ctx context.Context) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
 	for {
-		err := s.barrier(ctx)
+		err := s.tryReady(ctx)
 		if err == nil || errors.Is(err, wire.ErrDiskFull) {
 			return err
 		}
@@ -48,6 +51,12 @@ func (s *Store) WaitReady(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", noLeader("this node is not ready"), ctx.Err())
 		}
 	}
+}
+
+func (s *Store) tryReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	return s.CatchUp(ctx)
 }
 
 // barrier returns nil when this node is the leader and has applied all that

@@ -1,0 +1,79 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/peer"
+)
+
+// CatchUp returns once View contains everything that was acknowledged, by any
+// node, before CatchUp was called: a read after it is linearizable. The leader
+// confirms with a majority that it still leads; nothing is written.
+//
+// Errors: ErrNoLeader (ask again later), ErrTimeout (ctx ended first).
+func (s *Store) CatchUp(ctx context.Context) error {
+	index, err := s.readIndex(ctx)
+	if err == nil {
+		err = s.WaitForIndex(ctx, index)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", wire.Errorf(wire.CodeTimeout, "this node could not catch up"), ctx.Err())
+	case errors.Is(err, wire.ErrOutcomeUnknown):
+		return noLeader("the leader gave no answer") // a read changes nothing
+	}
+	return err
+}
+
+func (s *Store) readIndex(ctx context.Context) (uint64, error) {
+	if s.isLeader() {
+		return s.readIndexHere(ctx)
+	}
+	var reply ReadIndexReply
+	if err := s.askLeader(ctx, "ReadIndex", struct{}{}, &reply); err != nil {
+		return 0, err
+	}
+	return reply.Index, reply.Failure.err()
+}
+
+// readIndexHere is an index that contains all that was acknowledged before the
+// call, if this node leads: what it acknowledged itself it has applied, what
+// former leaders did is behind the barrier, and a later leader there was not
+// when the majority confirmed.
+func (s *Store) readIndexHere(ctx context.Context) (index uint64, err error) {
+	term := s.raft.CurrentTerm()
+	if s.caughtUp.Load() != term {
+		if err := s.barrier(ctx); err != nil {
+			return 0, err
+		}
+		if s.raft.CurrentTerm() == term {
+			s.caughtUp.Store(term)
+		}
+	}
+	at := s.View().Index()
+	err = s.ask(ctx, func() error {
+		if err := s.raft.VerifyLeader().Error(); err != nil {
+			return s.failure(err, false)
+		}
+		return nil
+	})
+	return at, err
+}
+
+// ServerAddr tells Raft where a node is now. A node that gossip does not know
+// is looked for where Raft's configuration has it.
+func (s *Store) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	for _, p := range s.cfg.Peers.Peers() {
+		if p.Name == wire.NodeName(id) && p.Addr != "" {
+			return peer.Address(p.Name, p.Addr), nil
+		}
+	}
+	return "", wire.Errorf(wire.CodeNotFound, "gossip does not know the agent %q", id)
+}
