@@ -87,6 +87,22 @@ func TestEachCallAsksItsRoute(t *testing.T) {
 			_, err := c.LabelNode(ctx, "x", "n")
 			return err
 		}},
+		{`PUT /v1/nodes/x/drain {"draining":true}`, wire.Node{Draining: true}, func(c *client.Client) error {
+			n, err := c.DrainNode(ctx, "x", true)
+			return expect(err, n.Draining)
+		}},
+		{"DELETE /v1/nodes/x ", wire.Node{Name: "x"}, func(c *client.Client) error {
+			n, err := c.RemoveNode(ctx, "x")
+			return expect(err, n.Name == "x")
+		}},
+		{"GET /v1/raft ", wire.RaftStatus{Term: 3}, func(c *client.Client) error {
+			st, err := c.Raft(ctx)
+			return expect(err, st.Term == 3)
+		}},
+		{`POST /v1/raft/transfer {"to":"x"}`, wire.RaftStatus{Leader: "x"}, func(c *client.Client) error {
+			st, err := c.TransferLeadership(ctx, "x")
+			return expect(err, st.Leader == "x")
+		}},
 		{"GET /v1/credentials ", wire.Credentials{Password: "p"}, func(c *client.Client) error {
 			p, err := c.Credentials(ctx)
 			return expect(err, p == "p")
@@ -125,6 +141,27 @@ func TestEachCallAsksItsRoute(t *testing.T) {
 		if repeatable != (calls[0].id != "") {
 			t.Errorf("%s: request ID is %q", tc.want, calls[0].id)
 		}
+	}
+}
+
+func TestPingKnowsAnAgentFromOtherServers(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{
+		"no such page":   page(http.StatusNotFound, "<html>"),
+		"any page":       page(http.StatusOK, "<html>"),
+		"other JSON":     ok(map[string]int{"uptime": 3}),
+		"not for you":    page(http.StatusForbidden, "<html>"),
+		"bad gateway":    page(http.StatusBadGateway, "<html>"),
+		"gone meanwhile": drop,
+	} {
+		f := newFakeAgent(t, answer)
+		if err := newClient(t, client.Config{}, f).Ping(t.Context()); !errors.Is(err, wire.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	f := newFakeAgent(t, ok(wire.HealthReport{Status: "ok"}))
+	if err := newClient(t, client.Config{}, f).Ping(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -8,12 +8,13 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// Client talks to the v1 API of the agents. It is safe for concurrent use and
-// starts no goroutines of its own.
+// Client talks to the v1 API of the agents. It is safe for concurrent use. What
+// it starts ends with the call that needs it.
 type Client struct {
 	cfg    Config
 	log    *slog.Logger
 	agents *agents
+	made   changes
 	// silence is maxSilence, but for tests.
 	silence time.Duration
 }
@@ -36,11 +37,12 @@ func (c *Client) Close() { c.agents.close() }
 
 // Addr is the address that the next call will try first.
 //
-// Errors: ctx's, when it ends while the agent is being looked for.
+// Errors: ErrUnavailable (no agent answers), and ctx's when it ends while one
+// is being looked for.
 func (c *Client) Addr(ctx context.Context) (string, error) {
 	agent, err := c.agents.current(ctx)
 	if err != nil {
-		return "", err
+		return "", coded(ctx, err, false)
 	}
 	return agent.addr, nil
 }

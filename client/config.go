@@ -31,11 +31,16 @@ const (
 // machine.
 type Config struct {
 	// Addrs are agents, http://host:port or unix:///path. Any agent answers
-	// for all of FrameDB; the next one is tried when one does not answer.
-	// Empty: FRAMEDB_ADDR, else the first unix socket among FRAMEDB_SOCKET,
-	// /run/framedb/agent.sock and /var/lib/framedb/agent.sock that answers,
-	// else http://127.0.0.1:5000.
+	// for all of FrameDB and tells of all others, so one that lives is enough:
+	// the others are asked when it fails, over TLS if it was. One on this
+	// machine is preferred, over its unix socket if it can be reached here.
+	// Empty: FRAMEDB_ADDR, else the first that answers among the unix sockets
+	// FRAMEDB_SOCKET, /run/framedb/agent.sock and /var/lib/framedb/agent.sock
+	// and http://127.0.0.1:5000.
 	Addrs []string
+	// AddrsOnly asks no agent but those of Addrs, for example to hear what one
+	// agent knows. It gives up what the others could do when those fail.
+	AddrsOnly bool
 	// HTTPClient serves http:// and https:// addresses, for TLS settings and
 	// tests. Its Timeout should be zero: calls may wait long on purpose. Nil
 	// makes one with its own connections, which Close closes.
@@ -51,13 +56,14 @@ type Config struct {
 	// Logger hears of retries and reconnects; nil is silent.
 	Logger *slog.Logger
 	// Timeout bounds one attempt, beyond the time that the agent was asked to
-	// wait. Short finds a dead agent sooner; too short gives up on large
-	// bodies. Default 30 s.
+	// wait. An agent that is dead or frozen is left within a second when another
+	// one answers, whatever this says; it is for an agent that lives and does
+	// not come to an end. Too short gives up on large bodies. Default 30 s.
 	Timeout time.Duration
 	// RetryFor is how long after its first failure a call is tried again.
 	// Long rides out an election or a restart of the agent; short tells the
 	// caller sooner. Default 10 s; negative means never, but for the next
-	// address when one cannot be reached.
+	// agent when one cannot be reached.
 	RetryFor time.Duration
 }
 

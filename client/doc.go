@@ -7,6 +7,14 @@
 //
 //	db, err := client.Open(ctx, client.Config{})
 //
+// # Agents
+//
+// Any agent answers for all of FrameDB. A client that is given one address that
+// lives finds the others and the leader, goes through the agent of its own
+// machine where there is one, and through another when that fails: dead and
+// frozen agents cost a call a second at most. It reads what it has written,
+// whichever agent answers; watches go on elsewhere where they were.
+//
 // # Errors
 //
 // Every error that an agent answered is a *wire.Error with the agent's code;

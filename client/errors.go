@@ -82,6 +82,14 @@ func newTransportError(addr string, err error) *transportError {
 	return &transportError{addr: addr, err: err, sent: !dialing}
 }
 
+// cause is err, or why the request was given up.
+func cause(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errSilent) {
+		return errSilent
+	}
+	return err
+}
+
 // isTransport reports whether no agent's answer came back.
 func isTransport(err error) bool {
 	var t *transportError

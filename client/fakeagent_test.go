@@ -26,7 +26,9 @@ type call struct {
 // these ways.
 type fakeAgent struct {
 	*httptest.Server
-	status wire.Status // answered outside of the script, as the client asks it for the socket
+	status wire.Status // answered outside of the script, as is /readyz: the client looks for agents so
+	// unready answers /readyz, if not nil.
+	unready http.HandlerFunc
 
 	mu     sync.Mutex
 	script []http.HandlerFunc // guarded by mu
@@ -42,8 +44,16 @@ func newFakeAgent(t *testing.T, script ...http.HandlerFunc) *fakeAgent {
 }
 
 func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/v1/status" {
+	switch r.URL.Path {
+	case "/v1/status":
 		ok(f.status)(w, r)
+		return
+	case "/readyz":
+		if f.unready != nil {
+			f.unready(w, r)
+			return
+		}
+		ok(wire.HealthReport{Status: "ready"})(w, r)
 		return
 	}
 	body, _ := io.ReadAll(r.Body)

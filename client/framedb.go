@@ -101,7 +101,7 @@ func open(ctx context.Context, c *Client, cfg Config) (*FrameDB, error) {
 	if err != nil {
 		return nil, err
 	}
-	tags, err := findTags(ctx, c, cfg, status.Node)
+	tags, err := findTags(ctx, c, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -134,14 +134,14 @@ func findPassword(ctx context.Context, c *Client, cfg Config) (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
-// findTags returns the tags of the node whose agent answered, if it answered
-// over its unix socket: only then it is this node.
-func findTags(ctx context.Context, c *Client, cfg Config, node wire.NodeName) ([]wire.NodeTag, error) {
+// findTags returns the tags of the node whose agent answers over its unix
+// socket: only that is this node.
+func findTags(ctx context.Context, c *Client, cfg Config) ([]wire.NodeTag, error) {
 	if len(cfg.NodeTags) > 0 {
 		return cfg.NodeTags, nil
 	}
-	addr, err := c.Addr(ctx)
-	if err != nil || !strings.HasPrefix(addr, "unix://") {
+	node, err := c.agents.here(ctx)
+	if err != nil || node == "" {
 		return nil, err
 	}
 	nodes, err := c.Nodes(ctx)

@@ -46,8 +46,30 @@ func TestAMovedSourceLosesNothing(t *testing.T) {
 			t.Fatalf("frame %d is %q", n, got)
 		}
 	}
+	reads.wantOnceEach(t, many) // before their frames go
 	countDownTwice(t, db, many)
-	reads.wantOnceEach(t, many)
+}
+
+func TestAMoveIsHeardOfThroughAnotherAgent(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	p.second(t)
+	p.addCluster(t, "old", 1)
+	p.addCluster(t, "new", 1)
+	p.write(cam, "tag-a", "old", "")
+	db := p.open(t)
+	mustPut(t, db, 1, map[string][]byte{"8x8": []byte("one")})
+	p.CloseClientConnections()
+	p.Server.Close()
+	p.write(cam, "tag-a", "new", "")
+	redistest.Eventually(t, 5*time.Second, "the move is followed", func() error {
+		_, m, err := db.Cluster(t.Context(), cam)
+		if m.Cluster != "new" {
+			return fmt.Errorf("it goes to %q, %v", m.Cluster, err)
+		}
+		return nil
+	})
+	want(t, "the frame that was left behind", read(t, db, frame(1).Data("8x8")), []string{"one"})
 }
 
 // countDownTwice drops the frames' only use, and repeats that.

@@ -29,6 +29,7 @@ type plane struct {
 	changed  chan struct{} // closed at the next event
 	down     bool
 	asked    int // for sources
+	agents   []wire.Member
 }
 
 func newPlane(t *testing.T) *plane {
@@ -38,7 +39,7 @@ func newPlane(t *testing.T) *plane {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		ok(wire.Status{Node: "node1", Index: p.index})(w, r)
+		ok(wire.Status{Node: "node1", Index: p.index, Members: p.agents})(w, r)
 	})
 	mux.HandleFunc("GET /v1/credentials", ok(wire.Credentials{Password: redistest.Password}))
 	mux.HandleFunc("GET /v1/sources/{source}", p.source)
@@ -139,6 +140,15 @@ func (p *plane) askedFor() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.asked
+}
+
+// second is another agent with the same store.
+func (p *plane) second(t *testing.T) {
+	s := httptest.NewServer(p.Config.Handler)
+	t.Cleanup(s.Close)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.agents = []wire.Member{{Name: "node2", Address: s.Listener.Addr().String(), Alive: true}}
 }
 
 func (p *plane) open(t *testing.T, tags ...wire.NodeTag) *client.FrameDB {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -58,6 +60,9 @@ func (c *Client) sendFor(ctx context.Context, r request, limit time.Duration) ([
 	for {
 		agent, err := c.agents.current(ctx)
 		if err != nil {
+			if pauses.next(ctx, 1, 0) {
+				continue
+			}
 			return nil, coded(ctx, err, unknown)
 		}
 		body, err := c.try(ctx, agent, r, id)
@@ -70,17 +75,23 @@ func (c *Client) sendFor(ctx context.Context, r request, limit time.Duration) ([
 		}
 		unknown = unknown || r.changes() && unsure(err)
 		c.log.Info("call failed", "method", r.method, "path", r.path, "agent", agent.addr, "err", err)
-		ways := c.agents.leave(agent, err)
-		if unknown && r.once || !pauses.next(ctx, ways, after) {
+		tries := c.agents.leave(ctx, agent, err)
+		if unknown && r.once || !pauses.next(ctx, tries, after) {
 			return nil, coded(ctx, err, unknown)
 		}
 	}
 }
 
-// try is one attempt at one agent. It returns the whole body of a success.
+// try is one attempt at one agent. It returns the whole body of a success. What
+// may be tried again is given up when the agent falls silent.
 func (c *Client) try(ctx context.Context, a *agent, r request, id wire.RequestID) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+r.wait)
 	defer cancel()
+	if !r.once {
+		var release func()
+		ctx, release = c.agents.guard(ctx, a, patience)
+		defer release()
+	}
 	req, err := http.NewRequestWithContext(ctx, r.method, r.url(a.base), bytes.NewReader(r.body))
 	if err != nil {
 		return nil, wire.Errorf(wire.CodeInvalidArgument, "%v", err)
@@ -91,9 +102,10 @@ func (c *Client) try(ctx context.Context, a *agent, r request, id wire.RequestID
 	if id != "" {
 		req.Header.Set(wire.HeaderRequestID, string(id))
 	}
+	c.made.demand(req)
 	res, err := a.http.Do(req)
 	if err != nil {
-		return nil, newTransportError(a.addr, err)
+		return nil, newTransportError(a.addr, cause(ctx, err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode >= http.StatusBadRequest {
@@ -101,9 +113,29 @@ func (c *Client) try(ctx context.Context, a *agent, r request, id wire.RequestID
 	}
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
-		return nil, &transportError{addr: a.addr, err: err, sent: true}
+		return nil, &transportError{addr: a.addr, err: cause(ctx, err), sent: true}
+	}
+	if r.changes() {
+		c.made.note(res)
 	}
 	return body, nil
+}
+
+// changes is the store's index of the newest change that this client made. Each
+// read demands an answer that has it, so that a client reads what it wrote
+// through every agent.
+type changes struct{ index atomic.Uint64 }
+
+func (c *changes) demand(req *http.Request) {
+	if n := c.index.Load(); n > 0 && req.Method == http.MethodGet {
+		req.Header.Set(wire.HeaderMinIndex, strconv.FormatUint(n, 10))
+	}
+}
+
+func (c *changes) note(res *http.Response) {
+	n, _ := strconv.ParseUint(res.Header.Get(wire.HeaderIndex), 10, 64) // 0: no change of the store
+	for old := c.index.Load(); n > old && !c.index.CompareAndSwap(old, n); old = c.index.Load() {
+	}
 }
 
 // refusal reads a failed response. A 5xx that is not an agent's comes from
@@ -121,7 +153,7 @@ type pauses struct {
 	grow  *backoff.ExponentialBackOff
 	limit time.Duration
 	until time.Time // zero before the first failure
-	tries int
+	tries int       // since the last pause
 }
 
 func newPauses(limit, longest time.Duration) *pauses {
@@ -131,15 +163,17 @@ func newPauses(limit, longest time.Duration) *pauses {
 }
 
 // next waits before the next try; false means that there is none: the limit
-// would pass, or ctx ended. It waits once all ways were tried, and at least as
-// long as the server asked for.
-func (p *pauses) next(ctx context.Context, ways int, after time.Duration) bool {
+// would pass, or ctx ended. So many tries may follow each other without a
+// pause, as each asks another agent; then it waits at least as long as the
+// server asked for.
+func (p *pauses) next(ctx context.Context, tries int, after time.Duration) bool {
 	if p.until.IsZero() {
 		p.until = time.Now().Add(p.limit)
 	}
-	if p.tries++; p.tries%ways != 0 && after == 0 {
+	if p.tries++; p.tries < tries {
 		return ctx.Err() == nil
 	}
+	p.tries = 0
 	pause := max(p.grow.NextBackOff(), after)
 	if p.limit != forEver && time.Now().Add(pause).After(p.until) {
 		return false

@@ -68,27 +68,25 @@ type run struct {
 func (w *watch) run(ctx context.Context) error {
 	pauses := newPauses(forEver, maxWatchPause)
 	for {
+		tries, after := 1, time.Duration(0)
 		agent, err := w.client.agents.current(ctx)
-		if err != nil {
-			return err
+		if err == nil {
+			w.heard, w.skip = false, w.begun
+			if err = w.follow(ctx, agent); err == nil {
+				return nil
+			}
+			var again bool
+			if again, after = retryable(err); !again && ctx.Err() == nil {
+				return err
+			}
+			failed := err
+			if w.heard { // a reader that was too slow is cut off by a good agent
+				failed, pauses = nil, newPauses(forEver, maxWatchPause)
+			}
+			tries = w.client.agents.leave(ctx, agent, failed)
 		}
-		w.heard, w.skip = false, w.begun
-		err = w.follow(ctx, agent)
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		}
-		again, after := retryable(err)
-		if !again {
-			return err
-		}
-		if w.heard {
-			pauses = newPauses(forEver, maxWatchPause)
-		}
-		w.client.log.Info("watch broke off", "agent", agent.addr, "index", w.index, "err", err)
-		if ways := w.client.agents.leave(agent, err); !pauses.next(ctx, ways, after) {
+		w.client.log.Info("watch broke off", "index", w.index, "err", err)
+		if !pauses.next(ctx, tries, after) {
 			return ctx.Err()
 		}
 	}
@@ -99,6 +97,8 @@ func (w *watch) run(ctx context.Context) error {
 func (w *watch) follow(ctx context.Context, a *agent) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	ctx, release := w.client.agents.guard(ctx, a, watchPatience)
+	defer release()
 	dead := time.AfterFunc(w.client.cfg.Timeout, cancel)
 	defer dead.Stop()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.request().url(a.base), nil)
@@ -108,7 +108,7 @@ func (w *watch) follow(ctx context.Context, a *agent) error {
 	req.Header.Set("Accept", "text/event-stream")
 	res, err := a.http.Do(req)
 	if err != nil {
-		return newTransportError(a.addr, err)
+		return newTransportError(a.addr, cause(ctx, err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -123,7 +123,7 @@ func (w *watch) follow(ctx context.Context, a *agent) error {
 		msg, ok, err := stream.next()
 		dead.Stop()
 		if err != nil {
-			return &transportError{addr: a.addr, err: err}
+			return &transportError{addr: a.addr, err: cause(ctx, err)}
 		}
 		if !ok {
 			continue

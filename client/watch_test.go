@@ -67,7 +67,11 @@ func resume(w http.ResponseWriter, r *http.Request) {
 
 // collect watches until it has n events.
 func collect(t *testing.T, c *client.Client, index uint64, n int) []string {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	return collectFor(t, c, index, n, 20*time.Second)
+}
+
+func collectFor(t *testing.T, c *client.Client, index uint64, n int, limit time.Duration) []string {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	var got []string
 	for e, err := range c.Watch(ctx, index, wire.TableClusters) {

@@ -12,6 +12,9 @@ const (
 	// HeaderStaleness says how old an answer may be, in milliseconds: how long
 	// ago the agent heard of the leader; 0 on the leader.
 	HeaderStaleness = "X-Framedb-Staleness"
+	// HeaderMinIndex asks for an answer that is not older than this index: that
+	// of the caller's own last change, for instance at another agent.
+	HeaderMinIndex = "X-Framedb-Min-Index"
 	// HeaderRequestID carries the RequestID of a mutation.
 	HeaderRequestID = "Idempotency-Key"
 )
@@ -114,9 +117,6 @@ type NodeLabel struct {
 type DrainNode struct {
 	// Draining false ends it.
 	Draining bool `json:"draining"`
-	// DeleteFrames allows it where FrameDBs on the node have to be made anew
-	// elsewhere, without their frames.
-	DeleteFrames bool `json:"delete_frames"`
 }
 
 // TransferLeadership is the body of POST /v1/raft/transfer. Without To Raft

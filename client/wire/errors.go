@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -132,15 +133,23 @@ func Errorf(code Code, format string, args ...any) *Error {
 }
 
 // InField returns err with the field named, as an invalid argument unless err
-// carries a code already. The message begins with the field.
+// carries a code already. The message begins with the field, unless it names it
+// by itself: "node tag ..." says no more behind "node_tag:".
 func InField(field string, err error) *Error {
 	e := *AsError(err)
 	if e.Code == CodeInternal {
 		e.Code = CodeInvalidArgument
 	}
 	e.Field = field
-	e.Message = field + ": " + e.Message
+	if !begins(e.Message, strings.ReplaceAll(field, "_", " ")+" ") {
+		e.Message = field + ": " + e.Message
+	}
 	return &e
+}
+
+// begins is strings.HasPrefix in any case.
+func begins(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // AsError finds the Error in err's chain; anything else becomes CodeInternal

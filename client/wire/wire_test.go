@@ -133,6 +133,22 @@ func TestErrorsKeepTheirMeaningWhenWrapped(t *testing.T) {
 	}
 }
 
+func TestAFieldIsNamedOnce(t *testing.T) {
+	for _, c := range []struct{ field, message, want string }{
+		{"replicas", "0 is out of range", "replicas: 0 is out of range"},
+		{"cluster", `cluster "x" is unknown`, `cluster "x" is unknown`},
+		{"node_tag", "node tag is empty", "node tag is empty"},
+		{"source_id", `source ID "?" is not allowed`, `source ID "?" is not allowed`},
+		{"node", "node tag is empty", "node tag is empty"},
+		{"wait", "waiting", "wait: waiting"},
+	} {
+		err := wire.InField(c.field, wire.Errorf(wire.CodeInvalidArgument, "%s", c.message))
+		if got := wire.AsError(err); got.Message != c.want || got.Field != c.field {
+			t.Errorf("%s + %q is %q in %q, want %q", c.field, c.message, got.Message, got.Field, c.want)
+		}
+	}
+}
+
 func TestEveryCodeHasAStatus(t *testing.T) {
 	statuses := map[wire.Code]int{
 		wire.CodeInvalidArgument: 400, wire.CodeMissingField: 400, wire.CodeUnknownField: 400, wire.CodeMalformed: 400,
