@@ -8,6 +8,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCH_ARGS  ?=
 FUZZTIME    ?= 10s
+N           ?= 5
 
 export GOFLAGS := -buildvcs=false
 
@@ -30,6 +31,10 @@ run: setup build ## Set up, build, start a dev agent, run the main job, leave th
 .PHONY: stop
 stop: ## End the agent that `make run` left up, its Redis processes and its data
 	@deploy/dev/stop.sh
+
+.PHONY: cluster
+cluster: setup build ## Run N=5 agents on this machine as one FrameDB, in the foreground: Ctrl-C ends all
+	@exec deploy/dev/cluster.sh $(N)
 
 .PHONY: test
 test: setup ## Set up and run all tests with the race detector

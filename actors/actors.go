@@ -1,5 +1,6 @@
 // Package actors is the supervision tree of one agent: the node actor, one
-// instance actor for each FrameDB that this node owns, and their children.
+// instance actor for each FrameDB that this node owns, and their children; and
+// the assigner, which names the owners while this node leads Raft.
 package actors
 
 import (
@@ -27,14 +28,26 @@ type Store interface {
 	Propose(ctx context.Context, id wire.RequestID, cmd state.Command) (state.Result, error)
 	View() *state.View
 	Subscribe(index uint64, tables ...wire.Table) *state.Subscription
+	// CatchUp returns once View contains everything that was acknowledged, by
+	// any node, before CatchUp was called.
+	CatchUp(ctx context.Context) error
 }
 
-// Config says what the actors work on.
+// Config says what the actors work on. None of the functions may block.
 type Config struct {
 	Node      wire.NodeName
 	Namespace string
 	Store     Store
 	Driver    deploy.Driver
+
+	// Leader tells whether this node leads Raft now, and the term.
+	Leader func() (leads bool, term uint64)
+	// Alive are the nodes whose agents live, as this one sees it; it is one of
+	// them.
+	Alive func() map[wire.NodeName]bool
+	// Ownership says when clusters change hands; zero is DefaultOwnership.
+	Ownership Ownership
+
 	// Logger is silent when nil.
 	Logger *slog.Logger
 	// Registerer gets the metrics while Run runs; nil for none.
@@ -52,6 +65,7 @@ type Actors struct {
 	sentinels *sentinel.Client
 	records   *records
 	tags      *tags
+	lease     *lease
 	crashes   *crashes
 	metrics   *metrics
 	// jobs counts every goroutine that the tree started and that is not an
@@ -63,7 +77,9 @@ type Actors struct {
 }
 
 // New builds the tree; Run starts it.
-func New(cfg Config) *Actors {
+//
+// Errors: ErrInvalidArgument (cfg.Ownership; Field is owner_grace).
+func New(cfg Config) (*Actors, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -73,18 +89,25 @@ func New(cfg Config) *Actors {
 	if cfg.Restarts == (Restarts{}) {
 		cfg.Restarts = DefaultRestarts()
 	}
+	if cfg.Ownership == (Ownership{}) {
+		cfg.Ownership = DefaultOwnership()
+	}
+	if err := cfg.Ownership.validate(); err != nil {
+		return nil, err
+	}
 	a := &Actors{
 		cfg:       cfg,
 		log:       cfg.Logger,
 		sentinels: sentinel.New(sentinel.Config{Password: cfg.Driver.Password(), Logger: cfg.Logger}),
 		records:   newRecords(cfg.Driver.Password()),
 		tags:      newTags(cfg.Driver),
+		lease:     newLease(cfg.Store.CatchUp, cfg.Ownership.Lease),
 		crashes:   newCrashes(),
 		looks:     make(chan look),
 		stopped:   make(chan struct{}),
 	}
 	a.metrics = newMetrics(a.records, cfg.Store)
-	return a
+	return a, nil
 }
 
 // Run runs the tree until ctx ends and everything in it has stopped; Redis runs
@@ -109,6 +132,8 @@ func (a *Actors) Run(ctx context.Context) error {
 		actor.WithSupervisor(supervisor), actor.WithGuardian(supervisor)))
 	a.jobs.Go(func() { a.follow(ctx, system.Root, node) })
 	a.jobs.Go(func() { _ = routing.Dispatch(ctx, a.cfg.Store, a.records, a.log) })
+	a.jobs.Go(func() { (&assigner{Actors: a}).run(ctx) })
+	a.jobs.Go(func() { a.cleanUp(ctx) })
 
 	<-ctx.Done()
 	return errors.Join(ctx.Err(), a.stop(system, node, supervisor))

@@ -45,11 +45,15 @@ func (quiet) Printf(context.Context, string, ...any) {}
 type bed struct {
 	*actors.Actors
 	t        *testing.T
+	node     wire.NodeName
 	store    *store
+	ring     *ring
+	replica  *replica
 	driver   deploy.Driver
 	registry *prometheus.Registry
 	timing   instance.Timing
 	restarts actors.Restarts
+	owning   actors.Ownership // zero for an agent's
 	stop     func()
 }
 
@@ -62,11 +66,18 @@ func quick() instance.Timing {
 
 func newBed(t *testing.T, driver deploy.Driver) *bed {
 	t.Helper()
+	return newRing().join(t, newStore(), node, driver)
+}
+
+// join is one more agent on the same store, which carries tag.
+func (r *ring) join(t *testing.T, s *store, name wire.NodeName, driver deploy.Driver) *bed {
+	t.Helper()
 	b := &bed{
-		t: t, store: newStore(), driver: driver, timing: quick(), registry: prometheus.NewRegistry(),
+		t: t, node: name, ring: r, store: s, replica: s.replicate(t), driver: driver, timing: quick(), registry: prometheus.NewRegistry(),
 		restarts: actors.Restarts{First: time.Millisecond, Longest: 10 * time.Millisecond, Limit: 3, Window: time.Minute, Pause: 100 * time.Millisecond},
 	}
-	b.store.must(t, state.RegisterNode{Node: wire.Node{Name: node, Tags: []wire.NodeTag{tag}}})
+	r.set(name, true)
+	b.store.must(t, state.RegisterNode{Node: wire.Node{Name: name, Tags: []wire.NodeTag{tag}}})
 	return b
 }
 
@@ -74,11 +85,16 @@ func newBed(t *testing.T, driver deploy.Driver) *bed {
 func (b *bed) start() *bed {
 	b.t.Helper()
 	out := &tlog{t: b.t}
-	b.Actors = actors.New(actors.Config{
-		Node: node, Namespace: "framedb", Store: b.store, Driver: b.driver,
+	var err error
+	b.Actors, err = actors.New(actors.Config{
+		Node: b.node, Namespace: "framedb", Store: b.replica, Driver: b.driver,
+		Leader: func() (bool, uint64) { return b.ring.leads(b.node) }, Alive: b.ring.living,
 		Logger:     slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Registerer: b.registry, Timing: b.timing, Restarts: b.restarts,
+		Registerer: b.registry, Timing: b.timing, Restarts: b.restarts, Ownership: b.owning,
 	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
@@ -157,6 +173,17 @@ func (b *bed) ready(name wire.ClusterName) wire.Cluster {
 	return row
 }
 
+// owned waits until a node owns the cluster.
+func (b *bed) owned(name wire.ClusterName, by wire.NodeName) {
+	b.t.Helper()
+	eventually(b.t, 10*time.Second, func() error {
+		if s := b.store.cluster(name).Status; s.Owner != by {
+			return fmt.Errorf("%s is owned by %q in epoch %d: %s", name, s.Owner, s.OwnerEpoch, s.Reason)
+		}
+		return nil
+	})
+}
+
 // machine is a real process driver on a directory of its own.
 type machine struct {
 	*process.Driver
@@ -166,13 +193,18 @@ type machine struct {
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
+	return newMachineOf(t, node)
+}
+
+func newMachineOf(t *testing.T, name wire.NodeName) *machine {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "f")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &machine{t: t, cfg: process.Config{
 		Dir: filepath.Join(dir, "d"), SocketDir: filepath.Join(dir, "s"), Password: password,
-		Node: node, AnyPort: true, DieWithParent: true,
+		Node: name, AnyPort: true, DieWithParent: true,
 	}}
 	m.open()
 	t.Cleanup(func() {

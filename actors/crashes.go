@@ -110,14 +110,14 @@ func (a *Actors) reportCrash(ctx context.Context, name wire.ClusterName, reason 
 	defer cancel()
 	view := a.cfg.Store.View()
 	row, ok := view.Cluster(name)
-	if !ok {
+	if !ok || row.Status.Owner != a.cfg.Node {
 		return
 	}
 	var stored []wire.Instance
 	for _, i := range view.InstancesOf(name) {
 		stored = append(stored, *i)
 	}
-	r := instance.Crashed(*row, stored, a.cfg.Node, reason)
+	r := instance.Crashed(*row, stored, reason)
 	cmd := state.ReportCluster{Name: name, Status: r.Status, Instances: r.Instances}
 	if _, err := a.cfg.Store.Propose(ctx, "", cmd); err != nil {
 		a.log.Warn("a crash could not be reported", "cluster", name, "err", err)

@@ -2,7 +2,11 @@ package actors_test
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy"
@@ -15,9 +19,11 @@ type faulty struct {
 	found   map[wire.ClusterName]wire.ClusterSpec
 	observe map[wire.ClusterName]func() error // may panic
 	apply   map[wire.ClusterName]func(context.Context) error
+	remove  error                    // what Remove fails with, if anything
 	busy    map[wire.ClusterName]int // Applies under way
 	worst   int                      // most Applies of one cluster at once
 	calls   map[wire.ClusterName]int
+	looked  map[wire.ClusterName][]time.Time
 	served  map[wire.NodeTag]wire.FrameDBID
 }
 
@@ -27,7 +33,7 @@ func newFaulty() *faulty {
 	return &faulty{
 		found: map[wire.ClusterName]wire.ClusterSpec{}, observe: map[wire.ClusterName]func() error{},
 		apply: map[wire.ClusterName]func(context.Context) error{}, busy: map[wire.ClusterName]int{},
-		calls: map[wire.ClusterName]int{}, served: map[wire.NodeTag]wire.FrameDBID{},
+		calls: map[wire.ClusterName]int{}, looked: map[wire.ClusterName][]time.Time{}, served: map[wire.NodeTag]wire.FrameDBID{},
 	}
 }
 
@@ -43,11 +49,34 @@ func (f *faulty) onApply(name wire.ClusterName, do func(context.Context) error) 
 	f.apply[name] = do
 }
 
+func (f *faulty) removesWith(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.remove = err
+}
+
 // observed is how often a cluster was looked at.
 func (f *faulty) observed(name wire.ClusterName) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls[name]
+}
+
+// span is when a cluster was looked at first and last; zero for never.
+func (f *faulty) span(name wire.ClusterName) (first, last time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if all := f.looked[name]; len(all) > 0 {
+		first, last = all[0], all[len(all)-1]
+	}
+	return first, last
+}
+
+// has is what was deployed, as text.
+func (f *faulty) has() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return fmt.Sprint(slices.Sorted(maps.Keys(f.found)))
 }
 
 func (f *faulty) mostAtOnce() int {
@@ -57,12 +86,14 @@ func (f *faulty) mostAtOnce() int {
 }
 
 func (f *faulty) Name() string      { return "faulty" }
+func (f *faulty) NodeBound() bool   { return true }
 func (f *faulty) Password() string  { return password }
 func (f *faulty) SocketDir() string { return "" }
 
 func (f *faulty) Observe(_ context.Context, name wire.ClusterName) (deploy.Deployment, error) {
 	f.mu.Lock()
 	f.calls[name]++
+	f.looked[name] = append(f.looked[name], time.Now())
 	do := f.observe[name]
 	f.mu.Unlock()
 	if do != nil {
@@ -91,11 +122,15 @@ func (f *faulty) Apply(ctx context.Context, name wire.ClusterName, spec wire.Clu
 	return nil
 }
 
+func (f *faulty) Restart(context.Context, wire.FrameDBID) error { return nil }
+
 func (f *faulty) Remove(_ context.Context, name wire.ClusterName) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.found, name)
-	return nil
+	if f.remove == nil {
+		delete(f.found, name)
+	}
+	return f.remove
 }
 
 func (f *faulty) List(context.Context) ([]deploy.Found, error) {

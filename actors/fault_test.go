@@ -166,9 +166,10 @@ func TestOnlyOwnClustersAreTouched(t *testing.T) {
 	other := spec(1)
 	other.NodeTag = "elsewhere"
 	b.create("foreign", other)
-	b.create("taken", spec(1))
+	b.store.must(t, state.RegisterNode{Node: wire.Node{Name: "node-2", Tags: []wire.NodeTag{tag}}})
+	b.store.must(t, state.ImportCluster{Name: "taken", Spec: spec(1), Owner: "node-2"})
 	b.create("mine", spec(1))
-	b.store.must(t, state.ReportCluster{Name: "taken", Status: wire.ClusterStatus{Phase: wire.PhaseReady, Owner: "node-2", OwnerEpoch: 9}})
+	b.owned("mine", node)
 	if _, err := b.Synchronize(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +182,11 @@ func TestOnlyOwnClustersAreTouched(t *testing.T) {
 	if row := b.store.cluster("taken"); row.Status.Owner != "node-2" {
 		t.Errorf("another node's cluster was taken: %+v", row.Status)
 	}
-	if err := b.SynchronizeCluster(t.Context(), "taken"); !errors.Is(err, wire.ErrUnavailable) {
-		t.Errorf("synchronize another node's cluster: %v", err)
+	if err := b.SynchronizeCluster(t.Context(), "taken"); !errors.Is(err, wire.ErrUnavailable) || !strings.Contains(err.Error(), `"node-2"`) {
+		t.Errorf("synchronize another node's cluster: %v, want ErrUnavailable with the owner", err)
+	}
+	if n := d.observed("taken"); n != 0 {
+		t.Errorf("another node's cluster was looked at %d times", n)
 	}
 	b.store.must(t, state.LabelNode{Name: node, Label: "elsewhere"})
 	if err := b.SynchronizeCluster(t.Context(), "foreign"); err != nil {
@@ -215,12 +219,12 @@ func TestSilentStoreIsTriedAgain(t *testing.T) {
 		b.start()
 		b.store.must(t, state.CreateClusters{Names: []wire.ClusterName{"alpha"}, Spec: spec(1)})
 		<-time.After(time.Minute) // of the bubble's clock
-		if b.store.cluster("alpha").Status.Owner != "" {
-			t.Fatal("a report was stored without a leader")
+		if row := b.store.cluster("alpha"); row.Status.Owner != node || row.Status.Reason != "" {
+			t.Fatalf("a report was stored without a leader: %+v", row.Status)
 		}
 		b.store.fail(nil)
 		<-time.After(time.Minute)
-		if b.store.cluster("alpha").Status.Owner != node {
+		if b.store.cluster("alpha").Status.Reason == "" {
 			t.Error("no report was stored after the leader came back")
 		}
 		b.stop()
@@ -231,6 +235,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, newFaulty()).start()
 	b.create("alpha", spec(1))
+	b.owned("alpha", node)
 	if _, err := b.Synchronize(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}

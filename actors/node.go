@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -33,6 +34,7 @@ type child struct {
 	pid        *actor.PID
 	record     *instance.Record
 	created    uint64
+	epoch      uint64
 	generation uint64
 	removing   bool
 }
@@ -60,7 +62,7 @@ func (n *node) look(c actor.Context) {
 	view := n.a.cfg.Store.View()
 	rows, tags := ownedBy(view, n.a.cfg.Node)
 	for name, kid := range n.children {
-		if row, ok := rows[name]; !ok || row.CreateIndex != kid.created {
+		if row, ok := rows[name]; !ok || !kid.worksOn(row) {
 			n.end(c, name)
 		}
 	}
@@ -73,6 +75,12 @@ func (n *node) look(c actor.Context) {
 	for name, row := range rows {
 		n.children[name].follow(row)
 	}
+}
+
+// worksOn reports whether the row is of the cluster and the epoch that the
+// actor was started for.
+func (k *child) worksOn(row *wire.Cluster) bool {
+	return row.CreateIndex == k.created && row.Status.OwnerEpoch == k.epoch
 }
 
 // follow pokes the instance when there is something new for it; its own
@@ -94,7 +102,8 @@ func (n *node) begin(c actor.Context, row *wire.Cluster) {
 	name := actorName(row.Name, n.a.names.Add(1))
 	cfg := instance.Config{
 		Context: n.ctx, Jobs: &n.a.jobs,
-		Cluster: row.Name, Node: n.a.cfg.Node, Namespace: n.a.cfg.Namespace,
+		Cluster: row.Name, Namespace: n.a.cfg.Namespace,
+		Node: n.a.cfg.Node, Epoch: row.Status.OwnerEpoch, Begin: n.mayBegin(row), Lease: n.a.lease,
 		Store: n.a.cfg.Store, Driver: n.a.cfg.Driver, Sentinels: n.a.sentinels,
 		Tags: n.a.tags, Record: record, Observer: observer{n.a, c.Self().Id + "/" + name},
 		Logger: n.a.log, Timing: n.a.cfg.Timing,
@@ -105,9 +114,18 @@ func (n *node) begin(c actor.Context, row *wire.Cluster) {
 		panic(fmt.Errorf("start the actor of cluster %s: %w", row.Name, err))
 	}
 	n.children[row.Name] = &child{
-		pid: pid, record: record, created: row.CreateIndex, generation: row.Generation,
-		removing: row.Status.Phase == wire.PhaseRemoving,
+		pid: pid, record: record, created: row.CreateIndex, epoch: row.Status.OwnerEpoch,
+		generation: row.Generation, removing: row.Status.Phase == wire.PhaseRemoving,
 	}
+}
+
+// mayBegin is when a former owner, which may not know yet that it is one, has
+// stopped for certain. The first owner of a cluster has nobody to wait for.
+func (n *node) mayBegin(row *wire.Cluster) time.Time {
+	if row.Status.OwnerEpoch <= 1 {
+		return time.Time{}
+	}
+	return time.Now().Add(n.a.cfg.Ownership.handover())
 }
 
 func (n *node) end(c actor.Context, name wire.ClusterName) {

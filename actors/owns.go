@@ -10,12 +10,6 @@ import (
 	"github.com/framedb/framedb/raftstore/state"
 )
 
-// owns reports whether a node works on a cluster: it carries the cluster's
-// tag, and no other node does the work.
-func owns(n *wire.Node, c *wire.Cluster) bool {
-	return n.Carries(c.NodeTag) && (c.Status.Owner == "" || c.Status.Owner == n.Name)
-}
-
 // carried are all tags of a node, each once.
 func carried(n *wire.Node) []wire.NodeTag {
 	tags := slices.Clone(n.Tags)
@@ -26,23 +20,25 @@ func carried(n *wire.Node) []wire.NodeTag {
 	return slices.Compact(tags)
 }
 
-// ownedBy returns the clusters that the node owns, and its tags; nothing while
-// the node is not registered.
+// ownedBy returns the clusters that the node works on, and its tags: those that
+// it owns, as long as it carries their tag. One of which it still has something
+// from an earlier time is cleaned up first. Nothing while the node is not
+// registered.
 func ownedBy(v *state.View, name wire.NodeName) (map[wire.ClusterName]*wire.Cluster, []wire.NodeTag) {
 	rows := map[wire.ClusterName]*wire.Cluster{}
 	n, ok := v.Node(name)
 	if !ok {
 		return rows, nil
 	}
-	tags := carried(n)
-	for _, tag := range tags {
-		for _, c := range v.ClustersOnTag(tag) {
-			if owns(n, c) {
-				rows[c.Name] = c
-			}
+	for _, c := range v.ClustersOwnedBy(name) {
+		if mayWork(n, c) {
+			rows[c.Name] = c
 		}
 	}
-	return rows, tags
+	for _, l := range v.LeftoversOn(name) {
+		delete(rows, l.Cluster)
+	}
+	return rows, carried(n)
 }
 
 // serving chooses for each tag the cluster to which the tag's socket leads:
@@ -66,7 +62,7 @@ func serving(rows map[wire.ClusterName]*wire.Cluster, tags []wire.NodeTag) map[w
 }
 
 // follow has the node actor look at each change of the node's row or of a
-// cluster on its tags, and when it is asked from outside, until ctx ends.
+// cluster that it owns, and when it is asked from outside, until ctx ends.
 func (a *Actors) follow(ctx context.Context, root *actor.RootContext, node *actor.PID) {
 	changed := make(chan struct{})
 	a.jobs.Go(func() { a.watch(ctx, changed) })

@@ -15,7 +15,7 @@ func cluster(name wire.ClusterName, phase wire.Phase, owner wire.NodeName) *wire
 	}
 }
 
-func TestOwns(t *testing.T) {
+func TestMayWork(t *testing.T) {
 	t.Parallel()
 	configured := &wire.Node{Name: "me", Tags: []wire.NodeTag{"a", "b"}}
 	labelled := &wire.Node{Name: "me", Label: "a"}
@@ -23,18 +23,33 @@ func TestOwns(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		node  *wire.Node
-		owner wire.NodeName
+		phase wire.Phase
 		want  bool
 	}{
-		{"nobody's", configured, "", true},
-		{"its own", configured, "me", true},
-		{"another's", configured, "other", false},
-		{"by label", labelled, "", true},
-		{"without the tag", bare, "", false},
-		{"its own, without the tag", bare, "me", false},
+		{"with the tag", configured, wire.PhaseReady, true},
+		{"by label", labelled, wire.PhaseReady, true},
+		{"without the tag", bare, wire.PhaseReady, false},
+		{"to end it", bare, wire.PhaseRemoving, true},
 	} {
-		if got := owns(c.node, cluster("x", wire.PhaseReady, c.owner)); got != c.want {
+		if got := mayWork(c.node, cluster("x", c.phase, "me")); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestAChildIsOfOneEpoch: when ownership went to another and came back between
+// two looks, the actor is of a time before.
+func TestAChildIsOfOneEpoch(t *testing.T) {
+	t.Parallel()
+	k := &child{created: 3, epoch: 1}
+	for _, c := range []struct {
+		created, epoch uint64
+		want           bool
+	}{{3, 1, true}, {3, 3, false}, {9, 1, false}} {
+		row := cluster("x", wire.PhaseReady, "me")
+		row.CreateIndex, row.Status.OwnerEpoch = c.created, c.epoch
+		if got := k.worksOn(row); got != c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

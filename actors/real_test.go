@@ -295,12 +295,7 @@ func TestTagMovesToTheNextCluster(t *testing.T) {
 	b.store.must(t, state.RemoveCluster{Name: "alpha"})
 	b.expectTag(m, "beta")
 	b.store.must(t, state.RemoveCluster{Name: "beta"})
-	eventually(t, 10*time.Second, func() error {
-		if _, err := os.Lstat(b.tagSocket(m)); !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("the tag's socket is still there (%v)", err)
-		}
-		return nil
-	})
+	b.expectNoTag(m)
 }
 
 func (b *bed) tagSocket(m *machine) string {

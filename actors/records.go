@@ -36,14 +36,25 @@ func (r *records) open(name wire.ClusterName) *instance.Record {
 	if rec, ok := r.byName[name]; ok {
 		return rec
 	}
+	rec := instance.NewRecord(r.password, r.turnLocked(name))
+	r.byName[name] = rec
+	return rec
+}
+
+// turn is held by whoever works on the cluster, or on what is left of it.
+func (r *records) turn(name wire.ClusterName) instance.Turn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.turnLocked(name)
+}
+
+func (r *records) turnLocked(name wire.ClusterName) instance.Turn {
 	turn, ok := r.turns[name]
 	if !ok {
 		turn = instance.NewTurn()
 		r.turns[name] = turn
 	}
-	rec := instance.NewRecord(r.password, turn)
-	r.byName[name] = rec
-	return rec
+	return turn
 }
 
 // drop closes a record.

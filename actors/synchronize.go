@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy"
@@ -13,9 +14,11 @@ import (
 
 // Synchronize lists the clusters that are found in the deployment. With adopt
 // those that the store does not know are imported, and each of this node's
-// clusters is observed anew and its report stored before it returns.
+// clusters is observed anew and its report stored before it returns. What is
+// bound to this node stays here; but one whose tag the node does not carry is
+// not imported, and one that is to be cleaned up is none.
 //
-// Errors: ErrUnavailable (the deployment or a cluster could not be observed),
+// Errors: ErrConflict (the tag, see above), ErrUnavailable (the deployment or a cluster could not be observed),
 // the store's, ctx's. The names are right also when an error tells that
 // something after the listing failed.
 func (a *Actors) Synchronize(ctx context.Context, adopt bool) ([]wire.ClusterName, error) {
@@ -41,9 +44,10 @@ func (a *Actors) Synchronize(ctx context.Context, adopt bool) ([]wire.ClusterNam
 	return names, errors.Join(problems...)
 }
 
-// SynchronizeCluster does that for one. Errors: ErrNotFound (neither the store
-// nor the deployment has it), ErrUnavailable (it could not be observed, or is
-// another node's), the store's, ctx's.
+// SynchronizeCluster does that for one; a cluster without an owner is waited
+// for, for ownerWait. Errors: ErrNotFound (neither the store nor the deployment
+// has it), ErrUnavailable (it could not be observed, or is another node's, which
+// is named), the store's, ctx's.
 func (a *Actors) SynchronizeCluster(ctx context.Context, name wire.ClusterName) error {
 	if _, known := a.cfg.Store.View().Cluster(name); !known {
 		found, err := a.cfg.Driver.List(ctx)
@@ -58,27 +62,75 @@ func (a *Actors) SynchronizeCluster(ctx context.Context, name wire.ClusterName) 
 			return err
 		}
 	}
+	if err := a.awaitOwner(ctx, name); err != nil {
+		return err
+	}
 	if err := a.look(ctx); err != nil {
 		return err
 	}
 	if _, ok := a.records.get(name); !ok {
-		return wire.Errorf(wire.CodeUnavailable, "cluster %q is not this node's", name)
+		return a.notOurs(name)
 	}
-	return a.rounds(ctx, name)
+	err := a.rounds(ctx, name)
+	if errors.Is(err, wire.ErrNotFound) { // it went while it was waited for
+		return a.notOurs(name)
+	}
+	return err
+}
+
+// ownerWait is how long a cluster that was just made may be without an owner:
+// the leader needs milliseconds.
+const ownerWait = 2 * time.Second
+
+func (a *Actors) awaitOwner(ctx context.Context, name wire.ClusterName) error {
+	limited, cancel := context.WithTimeout(ctx, ownerWait)
+	defer cancel()
+	for {
+		view := a.cfg.Store.View()
+		row, known := view.Cluster(name)
+		if !known || row.Status.Owner != "" {
+			return nil
+		}
+		if view.Changed(limited) != nil {
+			return ctx.Err() // nil when only the wait is over
+		}
+	}
+}
+
+// notOurs says whom to ask of a cluster that this node does not work on.
+func (a *Actors) notOurs(name wire.ClusterName) error {
+	row, known := a.cfg.Store.View().Cluster(name)
+	switch {
+	case !known:
+		return wire.Errorf(wire.CodeNotFound, "cluster %q is unknown", name)
+	case row.Status.Owner == "":
+		return wire.Errorf(wire.CodeUnavailable, "cluster %q has no owner yet: %s", name, row.Status.Reason)
+	case row.Status.Owner == a.cfg.Node:
+		return wire.Errorf(wire.CodeUnavailable, "cluster %q is this node's, which does not work on it now: it does not carry %s, or cleans up first", name, row.NodeTag)
+	}
+	return wire.Errorf(wire.CodeUnavailable, "cluster %q is owned by node %q: ask the agent there", name, row.Status.Owner)
 }
 
 // adopt imports a cluster that the store does not know, and waits until this
 // node's state has it.
 func (a *Actors) adopt(ctx context.Context, f deploy.Found) error {
-	if _, known := a.cfg.Store.View().Cluster(f.Name); known {
+	view := a.cfg.Store.View()
+	if _, known := view.Cluster(f.Name); known {
 		return nil
 	}
-	_, err := a.cfg.Store.Propose(ctx, "", state.ImportCluster{Name: f.Name, Spec: f.Spec})
+	cmd := state.ImportCluster{Name: f.Name, Spec: f.Spec}
+	if a.cfg.Driver.NodeBound() {
+		if left := view.LeftoversOn(a.cfg.Node); slices.ContainsFunc(left, func(l *state.Leftover) bool { return l.Cluster == f.Name }) {
+			return nil
+		}
+		cmd.Owner = a.cfg.Node // its data is nowhere else
+	}
+	_, err := a.cfg.Store.Propose(ctx, "", cmd)
 	if err != nil && !errors.Is(err, wire.ErrAlreadyExists) {
 		return fmt.Errorf("adopt cluster %s: %w", f.Name, err)
 	}
 	for {
-		view := a.cfg.Store.View()
+		view = a.cfg.Store.View()
 		if _, known := view.Cluster(f.Name); known {
 			return nil
 		}
@@ -133,15 +185,14 @@ func (a *Actors) rounds(ctx context.Context, name wire.ClusterName) error {
 
 // Degraded lists what is wrong on this node, one sentence each, by cluster.
 func (a *Actors) Degraded() []string {
-	rows, _ := ownedBy(a.cfg.Store.View(), a.cfg.Node)
 	wrong := []string{}
-	for name, row := range rows {
-		reasons := a.crashes.reasons(name)
+	for _, row := range a.cfg.Store.View().ClustersOwnedBy(a.cfg.Node) {
+		reasons := a.crashes.reasons(row.Name)
 		if len(reasons) == 0 && row.Status.Phase == wire.PhaseDegraded {
 			reasons = []string{row.Status.Reason}
 		}
 		for _, reason := range reasons {
-			wrong = append(wrong, fmt.Sprintf("cluster %s: %s", name, reason))
+			wrong = append(wrong, fmt.Sprintf("cluster %s: %s", row.Name, reason))
 		}
 	}
 	slices.Sort(wrong)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +46,7 @@ type agent struct {
 	listeners []net.Listener
 	store     *raftstore.Store
 	gossip    *cluster.Cluster
+	peers     *peers
 	driver    deploy.Driver
 	sentinels *sentinel.Client
 	actors    *actors.Actors
@@ -69,6 +69,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, onReady func(Config)
 	a := &agent{
 		cfg: cfg, log: log, started: time.Now(),
 		metrics: prometheus.NewRegistry(),
+		peers:   newPeers(),
 		life:    lifecycle{log: log},
 		failed:  make(chan error, 8),
 	}
@@ -132,6 +133,10 @@ func (a *agent) listen(context.Context) error {
 	a.listeners = append(a.listeners, tcp)
 	a.cfg.Listen = tcp.Addr().String()
 	a.life.started("TCP listener", closer(tcp))
+	if ip := tcp.Addr().(*net.TCPAddr).IP; a.cfg.Dev && !ip.IsLoopback() {
+		a.log.Warn("NOT LOOPBACK ONLY: whoever reaches this address can read and change everything, because there is no authentication yet",
+			"listen", a.cfg.Listen, "remedy", "leave --listen out, or give an address of 127.0.0.0/8")
+	}
 	unix, err := httpapi.ListenUnix(a.cfg.Socket)
 	if err != nil {
 		return wire.InField("socket", err)
@@ -152,7 +157,7 @@ func closer(l net.Listener) func(context.Context) error {
 
 func (a *agent) openDriver(context.Context) error {
 	driver, err := process.New(process.Config{
-		Dir: a.dir.join("process"), SocketDir: a.cfg.SocketDir, Password: a.password, Node: a.node,
+		Dir: a.dir.join("process"), SocketDir: a.cfg.SocketDir, Password: a.password, Node: a.node, Host: a.cfg.Advertise,
 		RedisServer: a.cfg.RedisServer, RedisSentinel: a.cfg.RedisSentinel,
 		BasePort: a.cfg.RedisPort, BaseSentinelPort: a.cfg.SentinelPort, AnyPort: a.cfg.RedisPort == 0,
 		StopOnClose: a.cfg.StopProcessesOnExit, Logger: a.log,
@@ -169,7 +174,8 @@ func (a *agent) openDriver(context.Context) error {
 
 func (a *agent) openStore(context.Context) error {
 	store, err := raftstore.Open(raftstore.Config{
-		Node: a.node, Dir: a.dir.join("raft"), Bind: a.cfg.RaftBind, Label: a.cfg.GossipLabel, Expect: 1,
+		Node: a.node, Dir: a.dir.join(raftDir), Bind: a.cfg.RaftBind, Label: a.cfg.GossipLabel,
+		Advertise: net.JoinHostPort(a.cfg.Advertise, "0"), Expect: a.cfg.Expect, MaxVoters: a.cfg.MaxVoters, Peers: a.peers,
 		Logger: a.log, Registerer: a.metrics,
 	})
 	if err != nil {
@@ -181,22 +187,17 @@ func (a *agent) openStore(context.Context) error {
 }
 
 func (a *agent) openGossip(context.Context) error {
-	key, err := gossipKey(a.cfg.GossipKeyFile)
-	if err != nil {
-		return err
-	}
 	gossip, err := cluster.Open(cluster.Config{
-		Node: a.node, Label: a.cfg.GossipLabel, Key: key, Bind: a.cfg.GossipBind, Join: a.cfg.Join,
-		Meta:   cluster.Meta{API: reachable(a.cfg.Listen), Raft: a.store.Addr(), Version: version},
+		Node: a.node, Label: a.cfg.GossipLabel, KeyFile: a.cfg.GossipKeyFile, Join: a.cfg.Join,
+		Bind: a.cfg.GossipBind, Advertise: net.JoinHostPort(a.cfg.Advertise, "0"),
+		Meta:   cluster.Meta{API: a.reachable(), Raft: a.store.Addr(), Version: version},
 		Logger: a.log, Registerer: a.metrics,
 	})
 	if err != nil {
 		return err
 	}
 	a.gossip = gossip
-	if err := gossip.JoinError(); err != nil {
-		a.log.Warn("nobody to join answered; this agent goes on alone", "error", err)
-	}
+	a.peers.follow(gossip)
 	a.life.started("gossip", func(ctx context.Context) error { return errors.Join(gossip.Leave(ctx), gossip.Close()) })
 	return nil
 }
@@ -204,10 +205,15 @@ func (a *agent) openGossip(context.Context) error {
 // startActors has the actors begin once the log is replayed: before that the
 // store shows clusters as they were at some time in the past.
 func (a *agent) startActors(context.Context) error {
-	a.actors = actors.New(actors.Config{
+	var err error
+	a.actors, err = actors.New(actors.Config{
 		Node: a.node, Namespace: a.cfg.Namespace, Store: a.store, Driver: a.driver,
+		Leader: a.leads, Alive: a.alive,
 		Logger: a.log, Registerer: a.metrics,
 	})
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := a.background("actors", func() error {
 		if a.store.WaitReady(ctx) != nil {
@@ -222,11 +228,27 @@ func (a *agent) startActors(context.Context) error {
 	return nil
 }
 
+func (a *agent) leads() (bool, uint64) {
+	raft := a.store.Status()
+	return raft.IsLeader, raft.Term
+}
+
+// alive are the nodes whose agents gossip sees, and this one.
+func (a *agent) alive() map[wire.NodeName]bool {
+	alive := map[wire.NodeName]bool{a.node: true}
+	for _, m := range a.gossip.Members() {
+		if m.Alive {
+			alive[m.Name] = true
+		}
+	}
+	return alive
+}
+
 func (a *agent) serve(context.Context) error {
 	server, err := httpapi.New(httpapi.Config{
 		Node: a.node, Version: version, Driver: a.driver.Name(), Namespace: a.cfg.Namespace,
 		Socket: a.cfg.Socket, SocketDir: a.cfg.SocketDir, StartedAt: a.started,
-		Store: a.store, Sync: a.actors, Sentinels: a.sentinels, Password: a.password,
+		Store: a.store, Raft: a.store, Sync: a.actors, Sentinels: a.sentinels, Password: a.password,
 		Members: a.members, Ready: a.ready,
 		Logger: a.log, Gatherer: a.metrics, Registerer: a.metrics,
 	})
@@ -243,16 +265,35 @@ func (a *agent) serve(context.Context) error {
 // register tells the others what this node is, once there is a leader. Until
 // then the API answers and /readyz does not.
 func (a *agent) register(ctx context.Context) error {
-	if err := a.store.WaitReady(ctx); err != nil {
-		return err
+	self := state.RegisterNode{Node: wire.Node{
+		Name: a.node, Address: a.reachable(), Socket: a.cfg.Socket, SocketDir: a.cfg.SocketDir,
+		Tags: a.cfg.NodeTags, DataID: a.store.DataID(), Version: version, Driver: a.driver.Name(),
+	}}
+	for {
+		if err := a.store.WaitReady(ctx); err != nil {
+			return err
+		}
+		_, err := a.store.Propose(ctx, "", self)
+		switch {
+		case err == nil:
+			a.registered.Store(true)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.Is(err, wire.ErrNoLeader) && !errors.Is(err, wire.ErrOutcomeUnknown):
+			return err
+		}
+		a.log.Info("the leader is lost before this node is registered; trying again", "err", err)
+		select {
+		case <-time.After(registerPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	_, err := a.store.Propose(ctx, "", state.RegisterNode{Node: wire.Node{
-		Name: a.node, Address: reachable(a.cfg.Listen), Socket: a.cfg.Socket, SocketDir: a.cfg.SocketDir,
-		Tags: a.cfg.NodeTags, Version: version, Driver: a.driver.Name(),
-	}})
-	a.registered.Store(err == nil)
-	return err
 }
+
+// registerPause is between tries to register; elections take a second or two.
+const registerPause = 250 * time.Millisecond
 
 // background runs f until it returns; an error ends the agent.
 func (a *agent) background(name string, f func() error) <-chan struct{} {
@@ -275,20 +316,26 @@ func wait(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// reachable replaces an address that stands for all of this machine's by the
-// first that other machines can reach, loopback if there is none.
-func reachable(addr string) string {
-	host, port, err := net.SplitHostPort(addr)
+// reachable is the API's address for others: a host that stands for all of
+// this machine's addresses is replaced by the one that is advertised.
+func (a *agent) reachable() string {
+	host, port, err := net.SplitHostPort(a.cfg.Listen)
 	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
-		return addr
+		return a.cfg.Listen
 	}
+	return net.JoinHostPort(a.cfg.Advertise, port)
+}
+
+// ownAddress is the first address of this machine that others can reach,
+// loopback if there is none.
+func ownAddress() string {
 	all, _ := net.InterfaceAddrs()
 	for _, a := range all {
 		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
-			return net.JoinHostPort(n.IP.String(), port)
+			return n.IP.String()
 		}
 	}
-	return net.JoinHostPort("127.0.0.1", port)
+	return "127.0.0.1"
 }
 
 func (a *agent) ready() error {
@@ -298,28 +345,4 @@ func (a *agent) ready() error {
 		return e
 	}
 	return nil
-}
-
-// members joins what gossip and Raft know of the agents.
-func (a *agent) members() []wire.Member {
-	raft, view := a.store.Status(), a.store.View()
-	voters := map[wire.NodeName]bool{}
-	for _, v := range raft.Voters {
-		voters[v] = true
-	}
-	var all []wire.Member
-	for _, m := range a.gossip.Members() {
-		member := wire.Member{
-			Name: m.Name, Address: m.Meta.API, Alive: m.Alive, Version: m.Meta.Version,
-			Tags: []wire.NodeTag{}, Voter: voters[m.Name], Leader: raft.Leader == m.Name,
-		}
-		if n, ok := view.Node(m.Name); ok {
-			member.Tags = append(member.Tags, n.Tags...)
-			if n.Label != "" && !slices.Contains(n.Tags, n.Label) {
-				member.Tags = append(member.Tags, n.Label)
-			}
-		}
-		all = append(all, member)
-	}
-	return all
 }

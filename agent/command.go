@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -9,7 +8,7 @@ import (
 
 // Command is `framedb agent`.
 func Command() *cobra.Command {
-	var check bool
+	var checkOnly bool
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the agent of this node",
@@ -26,14 +25,13 @@ wins over the environment, which wins over the file.`,
 			if err != nil {
 				return err
 			}
-			if check {
-				_, err := fmt.Fprint(cmd.OutOrStdout(), cfg.YAML())
-				return err
+			if checkOnly {
+				return check(cmd.OutOrStdout(), cfg)
 			}
 			return Run(cmd.Context(), cfg, NewLogger(cfg, os.Stderr), nil)
 		},
 	}
 	Flags(cmd.Flags())
-	cmd.Flags().BoolVar(&check, "check", false, "validate, print the effective configuration and end")
+	cmd.Flags().BoolVar(&checkOnly, "check", false, "validate, print the effective configuration and end")
 	return cmd
 }

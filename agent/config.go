@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy/process"
+	"github.com/framedb/framedb/raftstore"
 )
 
 // Config is what an agent runs with. Every key can stand in the file and, in
@@ -29,8 +31,9 @@ import (
 // Lists are separated by commas in the environment. No key holds a secret:
 // secrets are in the files that the *_file keys name.
 type Config struct {
-	// Dev runs one node for a developer: loopback only, the process driver,
-	// data in a temporary directory unless DataDir is given.
+	// Dev runs one node for a developer: loopback only unless Listen or
+	// Advertise says otherwise, the process driver, data in a temporary
+	// directory unless DataDir is given.
 	Dev bool `koanf:"dev"`
 	// DataDir holds everything that must outlive the agent. One agent at a time.
 	DataDir string `koanf:"data_dir"`
@@ -54,15 +57,28 @@ type Config struct {
 	// at the first start and kept in <data_dir>/password.
 	PasswordFile string `koanf:"password_file"`
 
-	// RaftBind and GossipBind are host:port; port 0 picks a free one.
+	// Advertise is the IP address at which other machines reach this node; its
+	// Redis listens there too. Default: this machine's first one that is not
+	// loopback, and loopback with Dev.
+	Advertise string `koanf:"advertise"`
+	// Join are gossip addresses of other agents: host:port, a name that stands
+	// for many (each of its addresses is tried), or file:/path with one a line.
+	Join []string `koanf:"join"`
+	// Expect is how many agents found a FrameDB together, once, when none of
+	// them has state. Default: 1 without Join, which founds it alone; 0 with
+	// Join, which waits to be taken up by those who are there.
+	Expect int `koanf:"expect"`
+	// MaxVoters bounds the agents that vote in Raft, odd; the others follow.
+	MaxVoters int `koanf:"max_voters"`
+	// RaftBind and GossipBind are host:port; port 0 picks a free one. Default:
+	// ports 5001 and 5002 of Advertise; free ones of loopback for an agent that
+	// is alone.
 	RaftBind   string `koanf:"raft_bind"`
 	GossipBind string `koanf:"gossip_bind"`
 	// GossipLabel keeps FrameDBs apart that share a network.
 	GossipLabel string `koanf:"gossip_label"`
 	// GossipKeyFile holds a base64 key of 16, 24 or 32 bytes that encrypts gossip.
 	GossipKeyFile string `koanf:"gossip_key_file"`
-	// Join are gossip addresses of other agents.
-	Join []string `koanf:"join"`
 
 	// RedisServer and RedisSentinel are the programs that the process driver
 	// runs; default: looked up in PATH.
@@ -123,12 +139,15 @@ var foreignEnv = regexp.MustCompile(`^FRAMEDB_(ADDR|CONFIG|(TEST|RUN)_.*|(.+_)?S
 // FRAMEDB_CONFIG, FRAMEDB_DATA_DIR and so on.
 func Flags(f *pflag.FlagSet) {
 	f.String("config", "", "configuration file, YAML (FRAMEDB_CONFIG)")
-	f.Bool("dev", false, "one node on this machine, loopback only, for trying things out (FRAMEDB_DEV)")
+	f.Bool("dev", false, "one node for trying things out, loopback only unless --listen or --advertise says otherwise (FRAMEDB_DEV)")
 	f.String("data-dir", "", "directory for everything that must outlive the agent (FRAMEDB_DATA_DIR)")
 	f.String("listen", "", "host:port of the REST API (FRAMEDB_LISTEN)")
 	f.String("socket", "", "path of the agent's unix socket (FRAMEDB_SOCKET)")
 	f.String("node-name", "", "identity of this node; default: the host name (FRAMEDB_NODE_NAME)")
 	f.StringSlice("node-tag", nil, "tag that this node carries; repeatable (FRAMEDB_NODE_TAG)")
+	f.String("advertise", "", "IP address at which other machines reach this node (FRAMEDB_ADVERTISE)")
+	f.StringSlice("join", nil, "gossip address of another agent, host:port; repeatable (FRAMEDB_JOIN)")
+	f.Int("expect", 0, "how many agents found a FrameDB together (FRAMEDB_EXPECT)")
 }
 
 // Load merges file, environment and the flags that were set, fills defaults and
@@ -156,10 +175,31 @@ func Load(flags *pflag.FlagSet, environ []string) (Config, error) {
 	}
 	c := Config{RedisPort: process.DefaultBasePort, SentinelPort: process.DefaultBaseSentinelPort}
 	if err := k.Unmarshal("", &c); err != nil {
-		return Config{}, wire.Errorf(wire.CodeInvalidArgument, "configuration: %v", err)
+		return Config{}, wrongType(err)
 	}
 	c.applyDefaults(k.Exists("stop_processes_on_exit"))
 	return c, c.Validate()
+}
+
+// wrongType says of a value that cannot be read what its key takes.
+func wrongType(err error) error {
+	var at interface { // mapstructure.DecodeError
+		error
+		Name() string
+	}
+	if !errors.As(err, &at) {
+		return wire.Errorf(wire.CodeInvalidArgument, "configuration: %v", err)
+	}
+	takes := "one value"
+	if f, known := findField(at.Name()); known {
+		switch reflect.TypeFor[Config]().Field(f.index).Type.Kind() {
+		case reflect.Int:
+			takes = "a whole number"
+		case reflect.Bool:
+			takes = "true or false"
+		}
+	}
+	return wire.InField(at.Name(), wire.Errorf(wire.CodeInvalidArgument, "it cannot be read: give %s", takes))
 }
 
 func configPath(flags *pflag.FlagSet, environ []string) string {
@@ -231,24 +271,38 @@ func (c *Config) applyDefaults(stopGiven bool) {
 		if !stopGiven {
 			c.StopProcessesOnExit = c.temporary
 		}
-		fill(&c.Listen, "127.0.0.1:5000")
+		fill(&c.Advertise, "127.0.0.1")
+		fill(&c.Listen, net.JoinHostPort(c.Advertise, "5000"))
 		if len(c.NodeTags) == 0 {
 			c.NodeTags = []wire.NodeTag{"node-1", "node-a"}
 		}
 	} else {
 		fill(&c.DataDir, "/var/lib/framedb")
+		fill(&c.Advertise, ownAddress())
 		fill(&c.Listen, ":5000")
 	}
 	fill(&c.Namespace, "framedb")
 	fill(&c.Driver, "process")
-	fill(&c.RaftBind, "127.0.0.1:0")
-	fill(&c.GossipBind, "127.0.0.1:0")
+	c.fillMembership()
 	fill(&c.GossipLabel, "framedb")
 	fill(&c.LogLevel, "info")
 	fill(&c.LogFormat, "text")
 	if c.DataDir != "" {
 		c.fillPaths()
 	}
+}
+
+// fillMembership sets what follows from being alone or one of many.
+func (c *Config) fillMembership() {
+	fill(&c.MaxVoters, raftstore.DefaultMaxVoters)
+	if len(c.Join) == 0 && c.Expect <= 1 {
+		fill(&c.Expect, 1)
+		fill(&c.RaftBind, "127.0.0.1:0")
+		fill(&c.GossipBind, "127.0.0.1:0")
+		return
+	}
+	fill(&c.RaftBind, net.JoinHostPort(c.Advertise, "5001"))
+	fill(&c.GossipBind, net.JoinHostPort(c.Advertise, "5002"))
 }
 
 // fillPaths sets the paths that follow from DataDir.
@@ -258,6 +312,7 @@ func (c *Config) fillPaths() {
 	}
 	fill(&c.Socket, filepath.Join(c.DataDir, "agent.sock"))
 	fill(&c.SocketDir, filepath.Join(c.DataDir, "sockets"))
+	fill(&c.PasswordFile, filepath.Join(c.DataDir, passwordFile))
 }
 
 func fill[T comparable](to *T, value T) {

@@ -83,7 +83,10 @@ func TestBadConfigurationNamesTheKey(t *testing.T) {
 		{"unknown variable", nil, []string{"FRAMEDB_LISTN=x"}, "", "FRAMEDB_LISTN"},
 		{"no such file", []string{"--config", "/nonexistent.yaml"}, nil, "", "config"},
 		{"no YAML", nil, nil, "a: [", "config"},
-		{"wrong type", nil, nil, "redis_port: many", ""},
+		{"no number", nil, nil, "redis_port: many", "redis_port"},
+		{"no number in the environment", nil, []string{"FRAMEDB_EXPECT=3x"}, "", "expect"},
+		{"no boolean", nil, nil, "dev: [1]", "dev"},
+		{"list in a list", nil, nil, "join: [[a]]", "join[0]"},
 		{"address", []string{"--listen", "5000"}, nil, "", "listen"},
 		{"port", []string{"--listen", "h:70000"}, nil, "", "listen"},
 		{"long socket", []string{"--socket", long}, nil, "", "socket"},
@@ -130,5 +133,54 @@ func TestTheEffectiveConfigurationGivesItselfAgain(t *testing.T) {
 	}
 	if again.YAML() != c.YAML() {
 		t.Errorf("got\n%s\nwant\n%s", again.YAML(), c.YAML())
+	}
+}
+
+func TestAllWrongValuesAreToldAtOnce(t *testing.T) {
+	_, err := load(t, []string{"--listen", "x"}, []string{"FRAMEDB_REDIS_PORT=70000", "FRAMEDB_LOG_LEVEL=loud"}, "")
+	for _, key := range []string{"listen: ", "\nredis_port: ", "\nlog_level: "} {
+		if err == nil || !strings.Contains("\n"+err.Error(), key) {
+			t.Errorf("%q is not in %v", key, err)
+		}
+	}
+}
+
+func TestCheckPrintsWhatAStartWouldChoose(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"redis-server": "#!/bin/sh\necho Redis server v=7.0.15\n", "redis-sentinel": "#!/bin/sh\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
+	c, err := load(t, []string{"--data-dir", dir + "/data"}, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := check(&out, c); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"data_dir: " + dir + "/data", "node_name: " + string(hostName()), "password_file: " + dir + "/data/password",
+		"redis_server: " + dir + "/redis-server", "redis_sentinel: " + dir + "/redis-sentinel"} {
+		if !strings.Contains(out.String(), line+"\n") {
+			t.Errorf("%q is not in\n%s", line, &out)
+		}
+	}
+	if again, err := load(t, nil, nil, out.String()); err != nil || again.Socket != c.Socket {
+		t.Errorf("what was printed does not load: %v", err)
+	}
+
+	if err := os.Mkdir(dir+"/data", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/data/node-name", []byte("kept\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.NodeName = "other"
+	t.Setenv("PATH", "/nonexistent")
+	err = check(&out, c)
+	if err == nil || !strings.Contains(err.Error(), `belongs to node "kept"`) || !strings.Contains(err.Error(), "redis-server is not in PATH") {
+		t.Errorf("got %v, want the name and the missing program told", err)
 	}
 }

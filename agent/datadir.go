@@ -2,7 +2,6 @@ package agent
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +30,13 @@ type dataDir struct {
 	path string
 	lock *os.File
 }
+
+// Parts of a dataDir.
+const (
+	nameFile     = "node-name"
+	passwordFile = "password"
+	raftDir      = "raft"
+)
 
 // openDataDir makes the directory where needed and locks it.
 //
@@ -79,23 +85,30 @@ func (d *dataDir) join(name string) string { return filepath.Join(d.path, name) 
 //
 // Errors: ErrConflict (another name is asked for than the directory has).
 func (d *dataDir) nodeName(asked wire.NodeName) (wire.NodeName, error) {
-	file := d.join("node-name")
-	b, err := os.ReadFile(file)
+	name, kept, err := d.chooseName(asked)
+	if err != nil || kept {
+		return name, err
+	}
+	return name, d.write(d.join(nameFile), string(name)+"\n")
+}
+
+// chooseName is nodeName without keeping it.
+func (d *dataDir) chooseName(asked wire.NodeName) (name wire.NodeName, kept bool, err error) {
+	b, err := os.ReadFile(d.join(nameFile))
 	switch {
 	case err == nil:
-		kept := wire.NodeName(strings.TrimSpace(string(b)))
-		if asked != "" && asked != kept {
-			return "", wire.InField("node_name", wire.Errorf(wire.CodeConflict,
-				"%s belongs to node %q, not %q: keep that name, or give this node a directory of its own", d.path, kept, asked))
+		name = wire.NodeName(strings.TrimSpace(string(b)))
+		if asked != "" && asked != name {
+			return "", true, wire.InField("node_name", wire.Errorf(wire.CodeConflict,
+				"%s belongs to node %q, not %q: keep that name, or give this node a directory of its own", d.path, name, asked))
 		}
-		return kept, kept.Validate()
+		return name, true, name.Validate()
 	case !errors.Is(err, fs.ErrNotExist):
-		return "", dirError(d.path, err)
-	}
-	if asked == "" {
+		return "", false, dirError(d.path, err)
+	case asked == "":
 		asked = hostName()
 	}
-	return asked, d.write(file, string(asked)+"\n")
+	return asked, false, nil
 }
 
 var notInName = regexp.MustCompile(`[^a-z0-9.-]+`)
@@ -110,14 +123,11 @@ func hostName() wire.NodeName {
 	return name
 }
 
-// password reads the deployment's password, or makes one at the first start.
+// password reads the deployment's password. The directory's own file is made at
+// the first start.
 func (d *dataDir) password(file string) (string, error) {
-	made := file == ""
-	if made {
-		file = d.join("password")
-	}
 	b, err := os.ReadFile(file)
-	if made && errors.Is(err, fs.ErrNotExist) {
+	if file == d.join(passwordFile) && errors.Is(err, fs.ErrNotExist) {
 		password := rand.Text()
 		return password, d.write(file, password+"\n")
 	}
@@ -143,23 +153,6 @@ func (d *dataDir) write(file, content string) error {
 		return dirError(d.path, err)
 	}
 	return nil
-}
-
-// gossipKey reads the base64 key, nil when no file is named.
-func gossipKey(file string) ([]byte, error) {
-	if file == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, wire.InField("gossip_key_file", asInvalid(err))
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return nil, wire.InField("gossip_key_file", wire.Errorf(wire.CodeInvalidArgument,
-			"%s: give 16, 24 or 32 bytes in base64, for instance from: head -c 32 /dev/urandom | base64", file))
-	}
-	return key, nil
 }
 
 // NewLogger makes the agent's logger from the configuration.

@@ -269,6 +269,18 @@ func (p *proc) parts(msg string) []string {
 	return parts
 }
 
+func TestADevAgentThatOthersReachWarns(t *testing.T) {
+	t.Parallel()
+	for listen, warns := range map[string]bool{"0.0.0.0:0": true, "127.0.0.2:0": false} {
+		p := newProc(t)
+		p.up("--listen", listen)
+		p.term()
+		if warned := strings.Contains(p.log.String(), "NOT LOOPBACK ONLY"); warned != warns {
+			t.Errorf("%s: warned %v, want %v", listen, warned, warns)
+		}
+	}
+}
+
 // TestATemporaryAgentLeavesNothing is `framedb agent --dev` with no directory
 // of its own.
 func TestATemporaryAgentLeavesNothing(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -55,14 +56,17 @@ func child() int {
 
 // proc is an agent in a process of its own, with real Redis below it.
 type proc struct {
-	t     *testing.T
-	dir   string
-	env   []string
-	cmd   *exec.Cmd
-	attr  *syscall.SysProcAttr
-	log   *lockedBuffer
-	addr  string // of the REST API, once ready
-	ready <-chan string
+	t   *testing.T
+	dir string
+	env []string
+	// within is what runs the agent, such as "ip netns exec x"; it must not
+	// fork.
+	within []string
+	cmd    *exec.Cmd
+	attr   *syscall.SysProcAttr
+	log    *lockedBuffer
+	addr   string // of the REST API, once ready
+	ready  <-chan string
 }
 
 // newProc prepares an agent on a short fresh directory. At the end of the test
@@ -92,7 +96,8 @@ func (p *proc) cleanup() {
 // start runs the agent without waiting for it.
 func (p *proc) start(args ...string) {
 	p.t.Helper()
-	p.cmd = exec.Command(os.Args[0], append([]string{"--dev", "--data-dir", p.dir, "--listen", "127.0.0.1:0"}, args...)...)
+	line := append(append(p.within, os.Args[0], "--dev", "--data-dir", p.dir, "--listen", "127.0.0.1:0"), args...)
+	p.cmd = exec.Command(line[0], line[1:]...)
 	p.cmd.Env = append(append(os.Environ(), childEnv+"=1", "FRAMEDB_REDIS_PORT=0", "FRAMEDB_LOG_LEVEL=debug"), p.env...)
 	p.cmd.Stderr = p.log
 	p.cmd.SysProcAttr = p.attr
@@ -118,6 +123,12 @@ func (p *proc) start(args ...string) {
 func (p *proc) up(args ...string) {
 	p.t.Helper()
 	p.start(args...)
+	p.awaitReady()
+}
+
+// awaitReady waits until an agent that was started is ready.
+func (p *proc) awaitReady() {
+	p.t.Helper()
 	select {
 	case p.addr = <-p.ready:
 	case <-time.After(60 * time.Second):
@@ -199,7 +210,7 @@ func (p *proc) call(method, path, body string) (int, map[string]any) {
 		p.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
+	res, err := p.http().Do(req)
 	if err != nil {
 		p.t.Fatalf("%s %s: %v", method, path, err)
 	}
@@ -213,6 +224,19 @@ func (p *proc) call(method, path, body string) (int, map[string]any) {
 		p.t.Fatalf("%s %s: %s: %v", method, path, b, err)
 	}
 	return res.StatusCode, answer
+}
+
+// http reaches the agent over its socket: its network may be another one.
+func (p *proc) http() *http.Client {
+	if len(p.within) == 0 {
+		return http.DefaultClient
+	}
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(p.dir, "agent.sock"))
+		},
+	}}
 }
 
 // post is a call of one of the first FrameDB's endpoints that must succeed.

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/framedb/framedb/client/wire"
 )
@@ -15,7 +17,8 @@ import (
 // 108 bytes with the NUL behind it).
 const maxSocketPath = 107
 
-// Validate returns an ErrInvalidArgument whose Field is the first key at fault.
+// Validate returns an ErrInvalidArgument whose Field is the first key at fault
+// and whose message names all of them, one on a line.
 func (c *Config) Validate() error {
 	checks := []struct {
 		key string
@@ -28,22 +31,26 @@ func (c *Config) Validate() error {
 		{"node_tag", checkTags(c.NodeTags)},
 		{"driver", oneOf(c.Driver, "process")},
 		{"namespace", wire.FrameDBID(c.Namespace).Validate()},
-		{"password_file", checkReadable(c.PasswordFile)},
+		{"password_file", checkPassword(c.PasswordFile, c.DataDir)},
+		{"advertise", checkAdvertise(c.Advertise)},
+		{"expect", checkExpect(c.Expect)},
+		{"max_voters", checkVoters(c.MaxVoters)},
 		{"raft_bind", checkHostPort(c.RaftBind)},
 		{"gossip_bind", checkHostPort(c.GossipBind)},
 		{"gossip_key_file", checkReadable(c.GossipKeyFile)},
-		{"join", checkEach(c.Join, checkHostPort)},
+		{"join", checkEach(c.Join, checkJoin)},
 		{"redis_port", optional(c.RedisPort, func() error { return checkPort(c.RedisPort) })},
 		{"sentinel_port", checkPort(c.SentinelPort)},
 		{"log_level", oneOf(c.LogLevel, "debug", "info", "warn", "error")},
 		{"log_format", oneOf(c.LogFormat, "text", "json")},
 	}
+	var wrong []error
 	for _, check := range checks {
 		if check.err != nil {
-			return wire.InField(check.key, asInvalid(check.err))
+			wrong = append(wrong, wire.InField(check.key, asInvalid(check.err)))
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // asInvalid gives foreign errors the code of a bad value.
@@ -84,6 +91,37 @@ func checkHostPort(addr string) error {
 	return nil
 }
 
+func checkAdvertise(host string) error {
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		return wire.Errorf(wire.CodeInvalidArgument, "%q is no IP address that other machines can connect to: give one of this machine", host)
+	}
+	return nil
+}
+
+func checkExpect(n int) error {
+	if n < 0 {
+		return wire.Errorf(wire.CodeInvalidArgument, "it is %d: give how many agents found a FrameDB together, or leave it out", n)
+	}
+	return nil
+}
+
+func checkVoters(n int) error {
+	if n < 1 || n%2 == 0 {
+		return wire.Errorf(wire.CodeInvalidArgument, "it is %d: give an odd number, such as 3 or 5", n)
+	}
+	return nil
+}
+
+func checkJoin(addr string) error {
+	if path, ok := strings.CutPrefix(addr, "file:"); ok {
+		if path == "" {
+			return wire.Errorf(wire.CodeInvalidArgument, "%q names no file", addr)
+		}
+		return nil
+	}
+	return checkHostPort(addr)
+}
+
 func checkPort(n int) error {
 	if n < 1 || n > 65535 {
 		return wire.Errorf(wire.CodeInvalidArgument, "%d is out of range: give 1 to 65535", n)
@@ -119,6 +157,15 @@ func checkEach[T any](values []T, check func(T) error) error {
 		}
 	}
 	return nil
+}
+
+// checkPassword leaves the data directory's own file to the start, which makes
+// it.
+func checkPassword(file, dir string) error {
+	if file == filepath.Join(dir, passwordFile) {
+		return nil
+	}
+	return checkReadable(file)
 }
 
 // checkReadable sees to it that a file can be opened; no file is no error.

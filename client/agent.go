@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -97,16 +98,21 @@ func isHere(host string) bool {
 }
 
 // ready asks the agent, once, whether it may be asked. A *wire.Error says that
-// it is there but not ready. A 4xx is an answer of something that will say
-// better itself what is wrong.
+// it is there but not ready. A 4xx at an address that the user gave is an
+// answer of something that will say better itself what is wrong; at one that
+// other agents told of, it is somebody else's: seen from here, the network is
+// another one.
 func (w *agent) ready(ctx context.Context) error {
 	res, err := w.get(ctx, "/readyz")
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode >= http.StatusInternalServerError {
+	switch {
+	case res.StatusCode >= http.StatusInternalServerError:
 		return refusal(w, res)
+	case res.StatusCode >= http.StatusBadRequest && w.node != "":
+		return &transportError{addr: w.addr, err: fmt.Errorf("%s, which no agent says here", res.Status)}
 	}
 	io.Copy(io.Discard, io.LimitReader(res.Body, maxErrorBody)) // the connection serves on
 	return nil

@@ -142,7 +142,7 @@ func coded(ctx context.Context, err error, unknown bool) error {
 		// holds for that try only: it is told, not wrapped.
 		return fmt.Errorf("%w: %v", wire.Errorf(wire.CodeOutcomeUnknown, "the change may or may not have happened"), err)
 	case isTransport(err):
-		return fmt.Errorf("%w: %w", wire.Errorf(wire.CodeUnavailable, "cannot reach FrameDB; is the agent running?"), err)
+		return fmt.Errorf("%w: %w", wire.Errorf(wire.CodeUnavailable, "cannot reach FrameDB (is the agent running?)"), err)
 	}
 	return err
 }

@@ -534,3 +534,20 @@ func TestNotAllAgentsAreAskedForTheLeader(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoIsNoAgentAtAMembersAddressIsNotAsked: the address means somebody else
+// in the network of this program.
+func TestWhoIsNoAgentAtAMembersAddressIsNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		hosts := n.ring(addrA, addrB, addrC)
+		c := n.client(t, client.Config{}, addrA)
+		mustAnswer(t, c)
+		hosts[2].unready, hosts[2].script = http.NotFound, []http.HandlerFunc{http.NotFound} // it leads, so it is the first choice
+		hosts[0].become(refused)
+		mustAnswer(t, c)
+		if len(hosts[1].got()) == 0 || len(hosts[2].got()) > 0 {
+			t.Error("another server was taken for an agent")
+		}
+	})
+}

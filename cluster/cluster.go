@@ -9,9 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -26,9 +24,9 @@ const (
 	// an agent that only stalled is not replaced by an impostor of its name.
 	// Without it that takes until memberlist forgets the dead one.
 	deadNodeReclaim = time.Second
-	// tcpTimeout bounds one exchange of states. Lower: an address in Join where
-	// nobody answers holds up Open less; higher: a slower network will do. A
-	// thousand agents are about 200 KiB.
+	// tcpTimeout bounds one exchange of states. Lower: less is lost to who does
+	// not answer; higher: a slower network will do. A thousand agents are about
+	// 200 KiB.
 	tcpTimeout = 5 * time.Second
 	// leaveTimeout bounds Leave, also where its context has no end: word of it
 	// goes out with the next few rounds of gossip, 200 ms apart, or not at all.
@@ -41,14 +39,32 @@ type Config struct {
 	// Label keeps clusters apart that meet by accident; it must be the same on
 	// all agents of one FrameDB. 1 to 255 bytes.
 	Label string
-	// Key encrypts gossip: 16, 24 or 32 bytes, or none.
-	Key []byte
+	// KeyFile holds the keys that encrypt gossip, none if empty: one on each
+	// line, 16, 24 or 32 bytes in base64, 8 at most; lines that are empty or
+	// begin with # do not count. The first encrypts, all decrypt. The file is
+	// read again every 5 s. To change the key, put the new one on the second
+	// line on all agents, then on the first, then take the old one away; replace
+	// the file whole, by renaming. One that cannot be used is logged, and the
+	// keys stay.
+	KeyFile string
 	// Bind is the host:port on which gossip listens, TCP and UDP. Port 0 picks
-	// one. The host is an IP address or resolves to one.
+	// one. The host is an IP address or resolves to one; none is all IPv4
+	// addresses of this machine.
 	Bind string
-	// Join are addresses of other agents, host:port; may be empty.
+	// Advertise is the host:port that others reach Bind at. Port 0 is that of
+	// Bind. Default: Bind; if that is all addresses, the first private IP
+	// address of this machine, else the first that is not loopback.
+	Advertise string
+	// Join says where other agents may be; may be empty. Each is
+	//   - host:port, where a host that is a name stands for all its addresses,
+	//   - file:path of a file with one host:port on each line, of which those
+	//     that are empty or begin with # do not count; it may be missing.
+	// Names and files are looked at anew at each try.
 	Join []string
 	Meta Meta
+
+	Resolver  Resolver             // of names in Join; nil is this machine's
+	Transport memberlist.Transport // used instead of Bind and Advertise (package memnet); Close shuts it down
 
 	Logger     *slog.Logger          // nil logs nothing
 	Registerer prometheus.Registerer // nil registers nothing
@@ -61,10 +77,10 @@ func (c *Config) validate() error {
 	if c.Label == "" || len(c.Label) > memberlist.LabelMaxSize {
 		return wire.InField("label", wire.Errorf(wire.CodeInvalidArgument, "give 1 to %d bytes, the same on all agents of one FrameDB", memberlist.LabelMaxSize))
 	}
-	switch len(c.Key) {
-	case 0, 16, 24, 32:
-	default:
-		return wire.InField("key", wire.Errorf(wire.CodeInvalidArgument, "it has %d bytes: give 16, 24 or 32, or none", len(c.Key)))
+	for _, seed := range c.Join {
+		if err := checkSeed(seed); err != nil {
+			return wire.InField("join", err)
+		}
 	}
 	return nil
 }
@@ -73,24 +89,25 @@ func (c *Config) validate() error {
 type Cluster struct {
 	log      *slog.Logger
 	list     *memberlist.Memberlist
+	addr     string
 	members  *members
 	takeUp   *takeUp
-	join     []string
-	joinErr  error // of Open's one try
+	joiner   *joiner
+	meta     localMeta
+	telling  chan struct{} // holds one while SetMeta tells: memberlist reads the own address without its lock
 	metrics  prometheus.Collector
 	registry prometheus.Registerer
 
-	closing chan struct{}  // closed when Close begins
-	working sync.WaitGroup // rejoin, and Leave's goroutines; begun with mu held and closed false
+	stop    context.CancelFunc // ends working
+	working sync.WaitGroup     // follow, join and rejoin, from Open to Close
+	leaving sync.WaitGroup     // Leave's goroutines; begun with mu held and closed false
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
 }
 
-// Open starts gossip and asks each of cfg.Join once, all at the same time; it
-// waits for them five seconds at most. That none of them answered is no error,
-// because the first agent of a cluster has nobody to meet, and the others find
-// it later: JoinError tells, and Join tries again. Close ends it.
+// Open starts gossip and returns at once; joining goes on until Close, because
+// the first agent of a cluster has nobody to meet and the others find it later.
 //
 // Errors: ErrInvalidArgument (Field names the part of cfg), ErrTooLarge (Meta),
 // ErrConflict (Bind is taken).
@@ -102,122 +119,104 @@ func Open(cfg Config) (*Cluster, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Cluster{
-		log: cfg.Logger.With("component", "gossip"), join: cfg.Join, registry: cfg.Registerer,
-		members: newMembers(), closing: make(chan struct{}),
+		log: cfg.Logger.With("component", "gossip"), registry: cfg.Registerer,
+		members: newMembers(), telling: make(chan struct{}, 1),
+	}
+	if err := c.meta.set(cfg.Meta); err != nil {
+		return nil, err
 	}
 	c.takeUp = &takeUp{cfg.Node, c.members, make(chan struct{}, 1)}
-	conf, err := c.settings(cfg)
+	keys, err := openKeyring(cfg.KeyFile, c.log)
 	if err != nil {
 		return nil, err
 	}
-	if c.list, err = memberlist.Create(conf); err != nil {
-		return nil, bindError(cfg.Bind, err)
+	if err := c.create(cfg, keys.ring); err != nil {
+		return nil, err
 	}
 	if err := c.register(); err != nil {
-		return nil, errors.Join(err, c.Close())
+		return nil, errors.Join(err, c.list.Shutdown())
 	}
-	c.working.Go(c.rejoin)
-	if c.joinErr = c.Join(); c.joinErr != nil {
-		c.log.Warn("no other agent answered", "error", c.joinErr)
-	}
+	c.joiner = newJoiner(c.log, cfg, c.members, c.exchange)
+	ctx, cancel := context.WithCancel(context.Background())
+	c.stop = cancel
+	c.working.Go(func() { keys.follow(ctx) })
+	c.working.Go(func() { c.joiner.run(ctx) })
+	c.working.Go(func() { c.rejoin(ctx) })
 	return c, nil
 }
 
-// settings are memberlist's for a local network, with ours.
-func (c *Cluster) settings(cfg Config) (*memberlist.Config, error) {
-	meta, err := cfg.Meta.encode()
-	if err != nil {
-		return nil, err
-	}
-	host, port, err := splitBind(cfg.Bind)
-	if err != nil {
-		return nil, err
-	}
+// create starts memberlist with its settings for a local network, and ours.
+func (c *Cluster) create(cfg Config, ring *memberlist.Keyring) error {
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = string(cfg.Node)
-	conf.BindAddr, conf.BindPort, conf.AdvertisePort = host, port, port
 	conf.Label = cfg.Label
-	conf.SecretKey = cfg.Key
+	conf.Keyring = ring
 	conf.DeadNodeReclaimTime = deadNodeReclaim
-	conf.Delegate = nodeMeta(meta)
+	conf.Delegate = &c.meta
 	conf.Events = c.members
 	conf.Merge = c.takeUp
 	conf.TCPTimeout = tcpTimeout
 	conf.Logger = lineLogger(c.log)
-	return conf, nil
-}
-
-// splitBind resolves the host, because memberlist takes a name that is no IP
-// address for all addresses.
-func splitBind(bind string) (host string, port int, err error) {
-	addr, err := net.ResolveTCPAddr("tcp", bind)
-	if err != nil {
-		return "", 0, wire.InField("bind", wire.Errorf(wire.CodeInvalidArgument, "%v: give host:port", err))
-	}
-	if addr.IP == nil {
-		return "0.0.0.0", addr.Port, nil
-	}
-	return addr.IP.String(), addr.Port, nil
-}
-
-// bindError tells whether the address is taken. memberlist does not wrap the
-// cause, so it is asked again.
-func bindError(bind string, err error) error {
-	l, probe := net.Listen("tcp", bind)
-	if probe == nil {
-		_ = l.Close()
-		var p net.PacketConn
-		if p, probe = net.ListenPacket("udp", bind); probe == nil {
-			_ = p.Close()
+	conf.Transport = cfg.Transport
+	if conf.Transport == nil {
+		network, err := listen(cfg, conf)
+		if err != nil {
+			return err
 		}
+		conf.Transport = network
 	}
-	if errors.Is(probe, syscall.EADDRINUSE) {
-		return wire.InField("bind", wire.Errorf(wire.CodeConflict, "%v: end what listens there, or give another address for gossip", probe))
+	var err error
+	if c.list, err = memberlist.Create(conf); err != nil {
+		return errors.Join(fmt.Errorf("start gossip: %w", err), conf.Transport.Shutdown())
 	}
-	return wire.InField("bind", wire.Errorf(wire.CodeInvalidArgument, "%q: %v: give an address of this machine", bind, err))
+	n := c.list.LocalNode()
+	c.addr = net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
+	return nil
 }
 
-// Join asks each of Config.Join once, all at the same time, and returns nil
-// when one of them answered or there is none to ask.
+// exchange tells all that is known to who gossips at addr, an IP address and
+// port, and learns all that is known there.
+func (c *Cluster) exchange(addr string) error {
+	_, err := c.list.Join([]string{addr})
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause // memberlist gives a list of one, on several lines
+	}
+	return err
+}
+
+// JoinError tells why this agent is alone: who did not answer when last asked,
+// and why. It is nil when another agent is alive, when there is nobody to ask,
+// and until the first did not answer.
 //
-// Errors: ErrUnavailable names who did not answer, and why.
-func (c *Cluster) Join() error {
-	errs := make([]error, len(c.join))
-	var wg sync.WaitGroup
-	for i, addr := range c.join {
-		wg.Go(func() { _, errs[i] = c.list.Join([]string{addr}) })
-	}
-	wg.Wait()
-	var reasons []string
-	for i, err := range errs {
-		if err == nil {
-			return nil
-		}
-		reasons = append(reasons, fmt.Sprintf("%s: %s", c.join[i], strings.TrimSpace(err.Error())))
-	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	return wire.Errorf(wire.CodeUnavailable, "no agent answered: %s", strings.Join(reasons, "; "))
-}
-
-// JoinError is what Join gave in Open.
-func (c *Cluster) JoinError() error { return c.joinErr }
+// Errors: ErrUnavailable.
+func (c *Cluster) JoinError() error { return c.joiner.err() }
 
 // Addr is the host:port that others reach this agent's gossip at.
-func (c *Cluster) Addr() string {
-	n := c.list.LocalNode()
-	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
-}
+func (c *Cluster) Addr() string { return c.addr }
 
-// Members returns all agents that are known, by name, this one among them.
-// Those that are dead or left stay, not Alive, until they come back; of these
-// the 1024 that went last.
+// Members returns all agents that are known, by name, this one among them, as
+// of now. Those that are dead or left stay, not Alive, until they come back; of
+// these the 1024 that went last.
 func (c *Cluster) Members() []Member { return c.members.list() }
 
-// Changed returns a channel that closes at the next change of Members. Take it
-// before Members, so that no change falls between.
+// Changed returns a channel that closes after the next change of Members: when
+// nothing has changed for 100 ms, or after a second of changes. Take it before
+// Members, so that no change falls between.
 func (c *Cluster) Changed() <-chan struct{} { return c.members.changed() }
+
+// SetMeta replaces what this agent tells of itself. It does not wait: the others
+// hear of it with the next rounds of gossip.
+//
+// Errors: ErrTooLarge.
+func (c *Cluster) SetMeta(m Meta) error {
+	c.telling <- struct{}{}
+	defer func() { <-c.telling }()
+	if err := c.meta.set(m); err != nil {
+		return err
+	}
+	_ = c.list.UpdateNode(time.Nanosecond) // it only ever fails to see the word go out in that time
+	return nil
+}
 
 // Leave tells the others that this agent goes on purpose, and waits until it
 // was heard or ctx ends, five seconds at most. Close afterwards. Alone, or after
@@ -233,7 +232,7 @@ func (c *Cluster) Leave(ctx context.Context) error {
 		c.mu.Unlock()
 		return nil
 	}
-	c.working.Go(func() { done <- c.list.Leave(timeout) })
+	c.leaving.Go(func() { done <- c.list.Leave(timeout) })
 	c.mu.Unlock()
 	select {
 	case err := <-done:
@@ -255,13 +254,15 @@ func (c *Cluster) Close() error {
 		return nil
 	}
 	c.closed = true
-	close(c.closing)
 	c.mu.Unlock()
 	if c.metrics != nil {
 		c.registry.Unregister(c.metrics)
 	}
-	c.working.Wait() // memberlist panics at a Leave that comes after
-	return c.list.Shutdown()
+	c.stop()
+	c.leaving.Wait() // memberlist panics at a Leave that comes after
+	err := c.list.Shutdown()
+	c.working.Wait() // not before: Shutdown ends the exchanges they wait for
+	return err
 }
 
 func (c *Cluster) register() error {

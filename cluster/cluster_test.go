@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/memberlist"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -87,18 +86,30 @@ func isGone(name wire.NodeName) func([]Member) bool {
 	return func(all []Member) bool { m, ok := find(all, name); return ok && !m.Alive }
 }
 
+// poll waits for what nobody tells of.
+func poll(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(limit)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
 func TestTwoAgentsMeet(t *testing.T) {
 	t.Parallel()
-	for _, key := range [][]byte{nil, []byte(strings.Repeat("k", 32))} {
+	for _, file := range []string{"", keyFile(t, key1)} {
 		first := config("a")
-		first.Key = key
+		first.KeyFile = file
 		a := open(t, first)
 		second := config("b", a.Addr())
-		second.Key = key
+		second.KeyFile = file
 		b := open(t, second)
-		if err := b.JoinError(); err != nil {
-			t.Fatal(err)
-		}
 		eventually(t, a, 5*time.Second, "a sees b", isAlive("b"))
 		eventually(t, b, 5*time.Second, "b sees a", isAlive("a"))
 		members := a.Members()
@@ -108,42 +119,53 @@ func TestTwoAgentsMeet(t *testing.T) {
 		if m := members[1]; m.Meta != second.Meta || m.Addr != b.Addr() {
 			t.Errorf("b is %+v, want %+v at %s", m, second.Meta, b.Addr())
 		}
+		if err := errors.Join(a.JoinError(), b.JoinError()); err != nil {
+			t.Errorf("they met, and joining gave %v", err)
+		}
 	}
 }
 
-func TestStrangersDoNotMeet(t *testing.T) {
+func TestAFirstAgentHasNobodyToMeet(t *testing.T) {
 	t.Parallel()
-	key := []byte(strings.Repeat("k", 16))
-	cases := []struct {
-		name  string
-		spoil func(*Config)
-	}{
-		{"another label", func(c *Config) { c.Label = "other" }},
-		{"another key", func(c *Config) { c.Key = []byte(strings.Repeat("x", 16)) }},
-		{"no key", func(c *Config) { c.Key = nil }},
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	first := config("a")
-	first.Key = key
-	a := open(t, first)
-	for i, c := range cases {
-		cfg := config(wire.NodeName(fmt.Sprint("stranger-", i)), a.Addr())
-		cfg.Key = key
-		c.spoil(&cfg)
-		b := open(t, cfg)
-		if err := b.JoinError(); !errors.Is(err, wire.ErrUnavailable) || !strings.Contains(err.Error(), a.Addr()) {
-			t.Errorf("%s: join gave %v", c.name, err)
-		}
-		if n := len(b.Members()); n != 1 {
-			t.Errorf("%s: the stranger sees %d members", c.name, n)
-		}
+	nobody := l.Addr().String()
+	_ = l.Close()
+	a := open(t, config("a", nobody))
+	poll(t, 5*time.Second, "a tells that nobody answered", func() bool { return a.JoinError() != nil })
+	if err := a.JoinError(); !errors.Is(err, wire.ErrUnavailable) || !strings.Contains(err.Error(), nobody) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("joining gave %q", err)
 	}
-	// One who belongs here comes after them: whatever they sent was handled.
-	cfg := config("b", a.Addr())
-	cfg.Key = key
-	open(t, cfg)
-	eventually(t, a, 5*time.Second, "a sees b", isAlive("b"))
-	if n := len(a.Members()); n != 2 {
-		t.Errorf("a sees %+v", a.Members())
+	b := open(t, config("b", nobody, a.Addr()))
+	eventually(t, b, 5*time.Second, "b sees a", isAlive("a"))
+	if err := errors.Join(a.JoinError(), b.JoinError()); err != nil {
+		t.Errorf("they met, and joining gave %v", err)
+	}
+}
+
+// TestOpenAndCloseDoNotWait has somebody to join who takes the connection and
+// never answers.
+func TestOpenAndCloseDoNotWait(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	start := time.Now()
+	a := open(t, config("a", l.Addr().String()))
+	held, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > tcpTimeout/2 {
+		t.Errorf("took %v", took)
 	}
 }
 
@@ -213,7 +235,10 @@ func TestOpenRefusesWhatCannotBe(t *testing.T) {
 		{"no label", func(c *Config) { c.Label = "" }, wire.ErrInvalidArgument, "label"},
 		{"long label", func(c *Config) { c.Label = strings.Repeat("l", 256) }, wire.ErrInvalidArgument, "label"},
 		{"no name", func(c *Config) { c.Node = "" }, wire.ErrInvalidArgument, "node"},
-		{"key of 8 bytes", func(c *Config) { c.Key = []byte("12345678") }, wire.ErrInvalidArgument, "key"},
+		{"no key file", func(c *Config) { c.KeyFile = "/nonexistent/key" }, wire.ErrInvalidArgument, "key_file"},
+		{"join without port", func(c *Config) { c.Join = []string{"127.0.0.1"} }, wire.ErrInvalidArgument, "join"},
+		{"join a file without name", func(c *Config) { c.Join = []string{"file:"} }, wire.ErrInvalidArgument, "join"},
+		{"advertise all addresses", func(c *Config) { c.Advertise = "0.0.0.0:7946" }, wire.ErrInvalidArgument, "advertise"},
 		{"no port", func(c *Config) { c.Bind = "127.0.0.1" }, wire.ErrInvalidArgument, "bind"},
 		{"foreign address", func(c *Config) { c.Bind = "192.0.2.1:0" }, wire.ErrInvalidArgument, "bind"},
 		{"port taken", func(c *Config) { c.Bind = taken.Addr() }, wire.ErrConflict, "bind"},
@@ -239,66 +264,6 @@ func field(err error) string {
 		return e.Field
 	}
 	return ""
-}
-
-func TestAFirstAgentHasNobodyToMeet(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := l.Addr().String()
-	_ = l.Close()
-	a := open(t, config("a", nobody))
-	if err := a.JoinError(); !errors.Is(err, wire.ErrUnavailable) || !strings.Contains(err.Error(), nobody) {
-		t.Errorf("join gave %v", err)
-	}
-	late := config("b", nobody, a.Addr())
-	if err := open(t, late).JoinError(); err != nil {
-		t.Errorf("one of two answered, and join gave %v", err)
-	}
-}
-
-func TestOnlyTheLastThatWentAreRemembered(t *testing.T) {
-	m := newMembers()
-	node := func(i int) *memberlist.Node {
-		return &memberlist.Node{Name: fmt.Sprintf("n%04d", i), Addr: net.IPv4(127, 0, 0, 1), Meta: []byte("{")}
-	}
-	m.NotifyJoin(&memberlist.Node{Name: "stays"})
-	for i := range maxGone + 10 {
-		m.NotifyJoin(node(i))
-		m.NotifyLeave(node(i))
-	}
-	m.NotifyJoin(node(maxGone))
-	all := m.list()
-	if len(all) != maxGone+1 {
-		t.Errorf("%d are remembered", len(all))
-	}
-	if _, ok := find(all, "n0009"); ok {
-		t.Error("the one that went first is remembered")
-	}
-	if m, _ := find(all, wire.NodeName(node(maxGone).Name)); !m.Alive || m.Meta != (Meta{}) {
-		t.Errorf("the one that came back is %+v", m)
-	}
-}
-
-func TestEachEventWakes(t *testing.T) {
-	m := newMembers()
-	n := &memberlist.Node{Name: "n", Addr: net.IPv4(127, 0, 0, 1)}
-	for what, event := range map[string]func(*memberlist.Node){"join": m.NotifyJoin, "update": m.NotifyUpdate, "leave": m.NotifyLeave} {
-		changed := m.changed()
-		select {
-		case <-changed:
-			t.Errorf("%s: woken before it", what)
-		default:
-		}
-		event(n)
-		select {
-		case <-changed:
-		default:
-			t.Errorf("%s: not woken", what)
-		}
-	}
 }
 
 func TestLinesKeepTheirLevel(t *testing.T) {

@@ -1,8 +1,7 @@
 package cluster
 
 import (
-	"encoding/json"
-	"maps"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -15,8 +14,16 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// maxGone bounds how many dead agents are remembered.
-const maxGone = 1024
+const (
+	// maxGone bounds how many dead agents are remembered.
+	maxGone = 1024
+	// quiet is how long nothing must have changed before those who wait are
+	// woken, and maxDelay how long after the first change that is at the latest.
+	// Lower: they know sooner; higher: an agent that flaps, or hundreds that
+	// start at once, wake them less often.
+	quiet    = 100 * time.Millisecond
+	maxDelay = time.Second
+)
 
 // Member is one agent.
 type Member struct {
@@ -26,25 +33,6 @@ type Member struct {
 	Meta  Meta
 }
 
-// Meta is what an agent tells of itself, at most 512 bytes encoded.
-type Meta struct {
-	API     string `json:"a"` // host:port of the REST API
-	Raft    string `json:"r"` // host:port of the Raft transport
-	Version string `json:"v"`
-}
-
-// encode returns ErrTooLarge for what memberlist would panic at.
-func (m Meta) encode() ([]byte, error) {
-	b, err := json.Marshal(m)
-	if err != nil {
-		return nil, wire.InField("meta", err)
-	}
-	if len(b) > memberlist.MetaMaxSize {
-		return nil, wire.InField("meta", wire.Errorf(wire.CodeTooLarge, "it has %d bytes encoded: at most %d are allowed", len(b), memberlist.MetaMaxSize))
-	}
-	return b, nil
-}
-
 // members follows memberlist's events. memberlist calls it one event at a time
 // with its own lock held: nothing here blocks or calls memberlist, and nodes
 // are copied.
@@ -52,7 +40,9 @@ type members struct {
 	mu     sync.Mutex
 	all    map[wire.NodeName]known // guarded by mu
 	gone   int                     // guarded by mu: how many of all are not alive
-	change chan struct{}           // guarded by mu: closed and replaced at every change
+	change chan struct{}           // guarded by mu: closed and replaced when those who wait are woken
+	since  time.Time               // guarded by mu: of the first change that nobody was woken for, or zero
+	timer  *time.Timer             // guarded by mu: wakes them; nil before the first change
 }
 
 type known struct {
@@ -87,6 +77,30 @@ func (m *members) set(n *memberlist.Node, alive bool) {
 	if m.gone > maxGone {
 		m.forgetOldestLocked()
 	}
+	m.changedLocked()
+}
+
+// changedLocked has those who wait woken when the changes come to rest.
+func (m *members) changedLocked() {
+	now := time.Now()
+	if m.since.IsZero() {
+		m.since = now
+	}
+	rest := min(quiet, m.since.Add(maxDelay).Sub(now))
+	if m.timer == nil {
+		m.timer = time.AfterFunc(rest, m.wake)
+	} else {
+		m.timer.Reset(rest)
+	}
+}
+
+func (m *members) wake() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.since.IsZero() {
+		return // the timer was set again while it woke them
+	}
+	m.since = time.Time{}
 	close(m.change)
 	m.change = make(chan struct{})
 }
@@ -103,21 +117,18 @@ func (m *members) forgetOldestLocked() {
 }
 
 func memberOf(n *memberlist.Node, alive bool) Member {
-	member := Member{
-		Name: wire.NodeName(n.Name), Addr: net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port))), Alive: alive,
-	}
-	// What another version tells that cannot be read leaves Meta empty.
-	if json.Unmarshal(n.Meta, &member.Meta) != nil {
-		member.Meta = Meta{}
-	}
-	return member
+	return Member{Name: wire.NodeName(n.Name), Addr: addrOf(n), Alive: alive, Meta: decodeMeta(n.Meta)}
+}
+
+func addrOf(n *memberlist.Node) string {
+	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
 }
 
 func (m *members) list() []Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := make([]Member, 0, len(m.all))
-	for k := range maps.Values(m.all) {
+	for _, k := range m.all {
 		all = append(all, k.Member)
 	}
 	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(string(a.Name), string(b.Name)) })
@@ -137,13 +148,36 @@ func (m *members) changed() <-chan struct{} {
 	return m.change
 }
 
-// nodeMeta is the memberlist delegate that has nothing but metadata.
-type nodeMeta []byte
+// alive counts those that are, this agent among them.
+func (m *members) alive() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.all) - m.gone
+}
 
-var _ memberlist.Delegate = nodeMeta(nil)
+// livesAt tells whether an agent that is alive gossips at addr.
+func (m *members) livesAt(addr string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.all {
+		if k.Alive && k.Addr == addr {
+			return true
+		}
+	}
+	return false
+}
 
-func (m nodeMeta) NodeMeta(int) []byte           { return m }
-func (nodeMeta) NotifyMsg([]byte)                {}
-func (nodeMeta) GetBroadcasts(int, int) [][]byte { return nil }
-func (nodeMeta) LocalState(bool) []byte          { return nil }
-func (nodeMeta) MergeRemoteState([]byte, bool)   {}
+// some returns the addresses of at most n others, chosen at random, that are
+// alive or that are not.
+func (m *members) some(n int, self wire.NodeName, alive bool) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var addrs []string
+	for _, k := range m.all {
+		if k.Alive == alive && k.Name != self {
+			addrs = append(addrs, k.Addr)
+		}
+	}
+	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	return addrs[:min(n, len(addrs))]
+}

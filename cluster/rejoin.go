@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -16,6 +18,8 @@ const (
 	// somebody else who lives has this name, and every rejoinSlow will do.
 	rejoinQuick = 300
 	rejoinSlow  = 30 * time.Second
+	// rejoinAsked is how many are asked each time; they tell the others.
+	rejoinAsked = 3
 )
 
 // takeUp hears whether those whom we join know this agent at its address. After
@@ -38,7 +42,7 @@ func (t *takeUp) NotifyMerge(peers []*memberlist.Node) error {
 		return nil // this agent itself is only starting
 	}
 	for _, p := range peers {
-		if p.Name == string(t.self) && memberOf(p, true).Addr != own.Addr {
+		if p.Name == string(t.self) && addrOf(p) != own.Addr {
 			select {
 			case t.missed <- struct{}{}:
 			default:
@@ -48,14 +52,14 @@ func (t *takeUp) NotifyMerge(peers []*memberlist.Node) error {
 	return nil
 }
 
-// rejoin joins again and again while somebody has another address for us. It
-// runs from Open to Close.
-func (c *Cluster) rejoin() {
+// rejoin tells some of those who are alive of us, again and again while somebody
+// has another address for us. It runs until ctx ends.
+func (c *Cluster) rejoin(ctx context.Context) {
 	tries, last := 0, time.Time{}
 	for {
 		select {
 		case <-c.takeUp.missed:
-		case <-c.closing:
+		case <-ctx.Done():
 			return
 		}
 		if time.Since(last) > 2*rejoinSlow {
@@ -66,14 +70,18 @@ func (c *Cluster) rejoin() {
 			pause = rejoinSlow
 			c.log.Warn("another live agent has this node's name: give each agent a name of its own", "node", c.takeUp.self)
 		}
-		select {
-		case <-time.After(pause):
-		case <-c.closing:
+		if !sleep(ctx, pause) {
 			return
 		}
 		last = time.Now()
-		if err := c.Join(); err != nil {
-			c.log.Debug("cannot ask to be taken up", "error", err)
+		var asks sync.WaitGroup
+		for _, addr := range c.members.some(rejoinAsked, c.takeUp.self, true) {
+			asks.Go(func() {
+				if err := c.exchange(addr); err != nil {
+					c.log.Debug("cannot ask to be taken up", "error", err)
+				}
+			})
 		}
+		asks.Wait()
 	}
 }

@@ -43,6 +43,9 @@ type Driver interface {
 	// path, or spelled like a member's ID), ErrConflict (something that is no
 	// such link has that name), ErrDiskFull.
 	ServeTag(ctx context.Context, tag wire.NodeTag, member wire.FrameDBID) error
+	// NodeBound reports whether what was deployed is on this machine alone: the
+	// driver of another node neither sees nor ends it.
+	NodeBound() bool
 	// Password is the deployment's shared password.
 	Password() string
 	// SocketDir is the directory of the Redis sockets on this machine, empty

@@ -98,6 +98,10 @@ func endpoints() []endpoint {
 
 		{method: "GET", route: "/v1/nodes", path: "/v1/nodes", status: 200},
 		{"PUT", "/v1/nodes/:name/label", "/v1/nodes/n1/label", `{"label":"node-x"}`, []string{"label"}, 200},
+		{"PUT", "/v1/nodes/:name/drain", "/v1/nodes/n1/drain", `{"draining":true}`, []string{"draining"}, 200},
+		{method: "DELETE", route: "/v1/nodes/:name", path: "/v1/nodes/n2", status: 200},
+		{method: "GET", route: "/v1/raft", path: "/v1/raft", status: 200},
+		{"POST", "/v1/raft/transfer", "/v1/raft/transfer", `{"to":"n2"}`, nil, 200},
 		{method: "GET", route: "/v1/status", path: "/v1/status", status: 200},
 		{method: "GET", route: "/v1/events", path: "/v1/events"},
 		{method: "GET", route: "/v1/credentials", path: "/v1/credentials", status: 403},

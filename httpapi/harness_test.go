@@ -28,6 +28,10 @@ type store struct {
 	index uint64
 	// refuse, when set, answers instead of the store.
 	refuse error
+	// behind, when set, brings what this node does not have yet.
+	behind func(*store) error
+	// stale is what Staleness says.
+	stale time.Duration
 	// applied hears of every command that was applied.
 	applied func(*store, state.Command)
 }
@@ -47,6 +51,15 @@ func (s *store) Propose(_ context.Context, id wire.RequestID, cmd state.Command)
 	}
 	return res, err
 }
+
+func (s *store) CatchUp(context.Context) error {
+	if s.behind == nil {
+		return nil
+	}
+	return s.behind(s)
+}
+
+func (s *store) Staleness() time.Duration { return s.stale }
 
 func (s *store) apply(id wire.RequestID, cmd state.Command) (state.Result, error) {
 	b, err := state.Encode(cmd, id, time.Unix(1_700_000_000, 0))
@@ -94,16 +107,18 @@ func owner(s *store, cmd state.Command) {
 	case state.UpdateCluster:
 		s.report(c.Name)
 	case state.RemoveCluster:
-		s.Propose(context.Background(), "", state.PurgeCluster(c))
+		s.Propose(context.Background(), "", state.PurgeCluster{Name: c.Name})
 	}
 }
 
-// report says that all members of a cluster run, the first one as master.
+// report says as the owner that all members of a cluster run, the first one as
+// master. n1 owns what is on its tags.
 func (s *store) report(name wire.ClusterName) {
+	s.Propose(context.Background(), "", state.AssignOwner{Name: name, Owner: "n1"})
 	row, _ := s.View().Cluster(name)
 	rep := state.ReportCluster{Name: name, Status: wire.ClusterStatus{
 		Phase: wire.PhaseReady, ObservedGeneration: row.Generation, ReadyMembers: row.Replicas,
-		Master: name.Member(0), Owner: "n1",
+		Master: name.Member(0), Owner: row.Status.Owner, OwnerEpoch: row.Status.OwnerEpoch,
 	}}
 	for i := range row.Replicas {
 		m := wire.Instance{
@@ -145,11 +160,44 @@ func (a *actors) SynchronizeCluster(_ context.Context, name wire.ClusterName) er
 
 func (a *actors) Degraded() []string { return a.degraded }
 
+// raft stands in for what agent makes of raftstore.
+type raft struct {
+	mu       sync.Mutex
+	leader   wire.NodeName
+	forgot   []wire.NodeName
+	transfer error
+}
+
+func (r *raft) RaftStatus() wire.RaftStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return wire.RaftStatus{Node: "n1", Leader: r.leader, Term: 3, Index: 9, Servers: []wire.RaftServer{
+		{Name: "n1", Address: "127.0.0.1:5001", Voter: true, Leader: r.leader == "n1", Alive: true}, {Name: "n2", Voter: true, Leader: r.leader == "n2"},
+	}}
+}
+
+func (r *raft) TransferLeadership(_ context.Context, to wire.NodeName) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.transfer == nil {
+		r.leader = to
+	}
+	return r.transfer
+}
+
+func (r *raft) Forget(_ context.Context, name wire.NodeName) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forgot = append(r.forgot, name)
+	return nil
+}
+
 // api is a server over a store, and a caller of it.
 type api struct {
 	t      testing.TB
 	store  *store
 	actors *actors
+	raft   *raft
 	cfg    httpapi.Config
 	server *httpapi.Server
 	// log is what the server logged.
@@ -181,7 +229,7 @@ const password = "a-password-that-nobody-logs"
 // dead, with node-2.
 func newAPI(t testing.TB, change ...func(*httpapi.Config)) *api {
 	t.Helper()
-	a := &api{t: t, store: newStore(), actors: &actors{}, log: &logBuffer{}}
+	a := &api{t: t, store: newStore(), actors: &actors{}, raft: &raft{leader: "n1"}, log: &logBuffer{}}
 	a.store.applied = owner
 	reg := prometheus.NewRegistry()
 	sentinels := sentinel.New(sentinel.Config{Password: password})
@@ -189,7 +237,7 @@ func newAPI(t testing.TB, change ...func(*httpapi.Config)) *api {
 	a.cfg = httpapi.Config{
 		Node: "n1", Version: "v1.2.3", Driver: "process", Namespace: "framedb",
 		Socket: "/run/f/agent.sock", SocketDir: "/run/f", StartedAt: time.Unix(1_700_000_000, 0).UTC(),
-		Store: a.store, Sync: a.actors, Sentinels: sentinels, Password: password,
+		Store: a.store, Raft: a.raft, Sync: a.actors, Sentinels: sentinels, Password: password,
 		Members: func() []wire.Member {
 			return []wire.Member{
 				{Name: "n1", Address: "127.0.0.1:5000", Tags: []wire.NodeTag{"node-1", "node-a"}, Alive: true, Voter: true, Leader: true},

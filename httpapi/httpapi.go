@@ -36,6 +36,21 @@ type Store interface {
 	Propose(ctx context.Context, id wire.RequestID, cmd state.Command) (state.Result, error)
 	View() *state.View
 	Subscribe(index uint64, tables ...wire.Table) *state.Subscription
+	// CatchUp returns once View contains everything that was acknowledged by
+	// any agent before.
+	CatchUp(ctx context.Context) error
+	// Staleness is how long ago this agent heard of the leader.
+	Staleness() time.Duration
+}
+
+// Raft is what operators do with Raft.
+type Raft interface {
+	RaftStatus() wire.RaftStatus
+	// TransferLeadership gives the lead to a voter, or to the most up to date
+	// one when to is empty.
+	TransferLeadership(ctx context.Context, to wire.NodeName) error
+	// Forget takes an agent that is gone for good out of Raft.
+	Forget(ctx context.Context, name wire.NodeName) error
 }
 
 // Synchronizer is what the handlers need of actors.Actors.
@@ -57,6 +72,7 @@ type Config struct {
 	StartedAt time.Time
 
 	Store     Store
+	Raft      Raft
 	Sync      Synchronizer
 	Sentinels *sentinel.Client
 	Password  string // of Redis, for /v1/credentials and the frames routes
@@ -80,8 +96,9 @@ type Server struct {
 	// wasReady is true once Ready returned nil.
 	wasReady atomic.Bool
 	paths    *dataPaths
-	budget   *budget // bytes of frames in hand
-	streams  *budget // event streams
+	budget   *budget      // bytes of frames in hand
+	streams  *budget      // event streams
+	others   *http.Client // to other agents
 	// origin keeps web pages that a person on this machine looks at from posting
 	// to the agent behind that person's back; it looks at what only browsers send.
 	origin *http.CrossOriginProtection
@@ -97,7 +114,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, metrics: m, paths: newDataPaths(cfg), budget: newBudget(maxFrameBytes), streams: newBudget(maxStreams), origin: http.NewCrossOriginProtection()}
+	s := &Server{
+		cfg: cfg, metrics: m, paths: newDataPaths(cfg), budget: newBudget(maxFrameBytes), streams: newBudget(maxStreams),
+		others: &http.Client{Transport: &http.Transport{IdleConnTimeout: idleTimeout}}, origin: http.NewCrossOriginProtection(),
+	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s.engine(),
@@ -149,5 +169,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.http.Close()
 	}
 	s.paths.close()
+	s.others.CloseIdleConnections()
 	return err
 }

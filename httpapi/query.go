@@ -3,7 +3,10 @@ package httpapi
 import (
 	"context"
 	"math"
+	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -11,6 +14,9 @@ import (
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/raftstore/state"
 )
+
+// catchUpTimeout bounds waiting for the leader's word, and for what it says.
+const catchUpTimeout = 5 * time.Second
 
 // look answers a question from one view of the store. An error is an answer
 // too: a question about what does not exist waits until it does.
@@ -30,6 +36,9 @@ func (s *Server) reads(prepare func(*gin.Context) (look, error), tables ...wire.
 			return reply{}, err
 		}
 		if after > 0 {
+			if err := s.follow(c.Request.Context(), after); err != nil {
+				return reply{}, err
+			}
 			if err := s.awaitChange(c.Request.Context(), ask, after, wait, tables); err != nil {
 				return reply{}, err
 			}
@@ -39,6 +48,69 @@ func (s *Server) reads(prepare func(*gin.Context) (look, error), tables ...wire.
 		setIndex(c, v.Index())
 		return reply{body: body}, err
 	}
+}
+
+// freshen says how old an answer of this agent may be, and catches up first
+// where the caller asks for that: with ?consistent for a linearizable answer,
+// with HeaderMinIndex for one that is not older than an index.
+func (s *Server) freshen(c *gin.Context, r route) error {
+	header := c.Writer.Header()
+	if err := s.catchUpAsAsked(c, r); err != nil {
+		return err
+	}
+	header[wire.HeaderStaleness] = []string{strconv.FormatInt(s.cfg.Store.Staleness().Milliseconds(), 10)}
+	return nil
+}
+
+func (s *Server) catchUpAsAsked(c *gin.Context, r route) error {
+	ask, err := asksConsistent(c, r)
+	if err != nil {
+		return err
+	}
+	if at := c.Request.Header[wire.HeaderMinIndex]; len(at) > 0 {
+		index, err := parseUint(url.Values{wire.HeaderMinIndex: at}, wire.HeaderMinIndex, 0, 0, math.MaxUint64)
+		if err != nil {
+			return err
+		}
+		ask = ask || index > s.cfg.Store.View().Index()
+	}
+	if !ask {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), catchUpTimeout)
+	defer cancel()
+	return s.cfg.Store.CatchUp(ctx)
+}
+
+// asksConsistent reads ?consistent, with or without a value, of a v1 read.
+func asksConsistent(c *gin.Context, r route) (bool, error) {
+	if r.seed || r.method != http.MethodGet || !strings.Contains(c.Request.URL.RawQuery, "consistent") {
+		return false, nil
+	}
+	q, err := queryOf(c)
+	if err != nil || !q.Has("consistent") {
+		return false, err
+	}
+	switch v := q.Get("consistent"); v {
+	case "", "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	default:
+		return false, wire.InField("consistent", wire.Errorf(wire.CodeInvalidArgument, "%q is no answer: give true or false", clip(v)))
+	}
+}
+
+// follow catches up with the leader when an index is ahead of this agent: it
+// came from one that is quicker. One that still is ahead comes from another
+// life of the store.
+func (s *Server) follow(ctx context.Context, index uint64) error {
+	if index <= s.cfg.Store.View().Index() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	return s.cfg.Store.CatchUp(ctx)
 }
 
 func setIndex(c *gin.Context, index uint64) {

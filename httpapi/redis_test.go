@@ -29,7 +29,7 @@ func withRedis(t *testing.T, members int) (*api, *redistest.Cluster) {
 		list[i].Node = "n1"
 	}
 	a.store.must(t, state.ReportCluster{Name: "real", Instances: list,
-		Status: wire.ClusterStatus{Phase: wire.PhaseReady, ObservedGeneration: 1, Owner: "n1"}})
+		Status: wire.ClusterStatus{Phase: wire.PhaseReady, ObservedGeneration: 1}})
 	a.store.must(t, state.CreateMapping{Source: "cam", NodeTag: "node-1", Metadata: []byte(`{"sizes":["8x8"],"ref_count":2}`)})
 	return a, c
 }

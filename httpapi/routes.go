@@ -83,6 +83,11 @@ func (s *Server) v1Routes() []route {
 
 		get("/v1/nodes", s.reads(s.v1ListNodes, wire.TableNodes)),
 		{method: http.MethodPut, path: "/v1/nodes/:name/label", handle: strict(s.v1LabelNode, "label")},
+		{method: http.MethodPut, path: "/v1/nodes/:name/drain", handle: strict(s.v1DrainNode, "draining")},
+		{method: http.MethodDelete, path: "/v1/nodes/:name", handle: s.v1RemoveNode},
+
+		get("/v1/raft", s.v1Raft),
+		post("/v1/raft/transfer", strict(s.v1TransferLeadership)),
 	}
 }
 

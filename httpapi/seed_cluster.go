@@ -211,7 +211,7 @@ func scaleError(err error, replicas, quorum int) error {
 }
 
 func (s *Server) seedSynchronize(c *gin.Context, in *seedSynchronize) (reply, error) {
-	found, err := s.cfg.Sync.Synchronize(c.Request.Context(), in.Synchronize)
+	found, err := s.synchronize(c, in.Synchronize)
 	return reply{body: emptyNotNull(found)}, err
 }
 

@@ -139,7 +139,7 @@ func (s *Server) seedUpdateMapping(c *gin.Context, in *seedMapping) (reply, erro
 	if err != nil {
 		return reply{}, err
 	}
-	if err := s.cfg.Sync.SynchronizeCluster(ctx, m.Cluster); err != nil {
+	if err := s.synchronizeCluster(c, m.Cluster); err != nil {
 		return reply{}, err
 	}
 	info := s.mappingInfoOf(s.cfg.Store.View(), in.Source)

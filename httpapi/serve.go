@@ -83,6 +83,11 @@ func (s *Server) run(c *gin.Context, r route) (reply, error) {
 		}
 		s.wasReady.Store(true)
 	}
+	if !r.early {
+		if err := s.freshen(c, r); err != nil {
+			return reply{}, err
+		}
+	}
 	return r.handle(c)
 }
 

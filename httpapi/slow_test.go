@@ -220,7 +220,10 @@ func TestBlockingQueriesEnd(t *testing.T) {
 func TestWaitsAreForThisGeneration(t *testing.T) {
 	inBubble(t, func(t *testing.T, a *api, _ func() net.Conn) {
 		says := func(phase wire.Phase, generation uint64) {
-			a.store.must(t, state.ReportCluster{Name: "c", Status: wire.ClusterStatus{Phase: phase, ObservedGeneration: generation}})
+			row, _ := a.store.View().Cluster("c")
+			status := row.Status
+			status.Phase, status.ObservedGeneration = phase, generation
+			a.store.must(t, state.ReportCluster{Name: "c", Status: status})
 			time.AfterFunc(time.Minute, func() { a.store.report("c") })
 		}
 		a.store.applied = func(_ *store, cmd state.Command) {

@@ -80,7 +80,7 @@ func (s *Server) v1SyncCluster(c *gin.Context) (reply, error) {
 
 // syncCluster brings the stored state of a cluster in line with what runs.
 func (s *Server) syncCluster(c *gin.Context, name wire.ClusterName) (*wire.Cluster, error) {
-	if err := s.cfg.Sync.SynchronizeCluster(c.Request.Context(), name); err != nil {
+	if err := s.synchronizeCluster(c, name); err != nil {
 		return nil, err
 	}
 	return clusterIn(s.cfg.Store.View(), name)
@@ -97,7 +97,7 @@ type syncResult struct {
 }
 
 func (s *Server) v1Sync(c *gin.Context, in *syncBody) (reply, error) {
-	found, err := s.cfg.Sync.Synchronize(c.Request.Context(), in.Adopt)
+	found, err := s.synchronize(c, in.Adopt)
 	return reply{body: syncResult{emptyNotNull(found)}}, err
 }
 

@@ -46,6 +46,9 @@ func (s *Server) v1Events(c *gin.Context) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if err := s.follow(c.Request.Context(), index); err != nil {
+		return reply{}, err
+	}
 	release, err := s.streams.take(1)
 	if err != nil {
 		return reply{}, err

@@ -210,8 +210,10 @@ func TestV1Nodes(t *testing.T) {
 func TestStatus(t *testing.T) {
 	a := newAPI(t).populate()
 	a.actors.degraded = []string{"cluster alpha: member 1 does not answer"}
-	a.store.must(t, state.ReportCluster{Name: "alpha", Status: wire.ClusterStatus{Phase: wire.PhaseDegraded, Reason: "told above, by its owner", Owner: "n1"}})
-	a.store.must(t, state.ReportCluster{Name: "beta", Status: wire.ClusterStatus{Phase: wire.PhaseDegraded, Reason: "no quorum", Owner: "n2"}})
+	a.store.must(t, state.RegisterNode{Node: wire.Node{Name: "n2", Tags: []wire.NodeTag{"node-1"}}})
+	a.store.must(t, state.AssignOwner{Name: "beta", Owner: "n2", Epoch: 1})
+	a.store.must(t, state.ReportUnattended{Name: "alpha", Epoch: 1, Reason: "told above, by its owner"})
+	a.store.must(t, state.ReportUnattended{Name: "beta", Epoch: 2, Reason: "no quorum"})
 	s := decoded[wire.Status](t, a.get("/v1/status").want(t, 200))
 	want := []string{"cluster alpha: member 1 does not answer", "cluster beta: no quorum", "agent n2 does not answer"}
 	if fmt.Sprint(s.Degraded) != fmt.Sprint(want) || s.Leader != "n1" || s.Sources != 2 || s.Mappings != 2 || len(s.Clusters) != 2 || s.Storage == nil {

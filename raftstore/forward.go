@@ -86,10 +86,15 @@ func newLeaderLink(s *Store) *leaderLink {
 	return l
 }
 
-// follow ends the connection to a leader that is none any more.
+// follow ends the connection to a leader that is none any more, and counts.
 func (l *leaderLink) follow() {
+	var last raft.ServerAddress
 	for range l.elected {
 		leader, _ := l.store.raft.LeaderWithID()
+		if leader != "" && leader != last {
+			l.store.metrics.leaderChanges.Inc()
+			last = leader
+		}
 		l.mu.Lock()
 		if l.to != leader {
 			l.dropLocked()

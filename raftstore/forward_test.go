@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/raftstore/peer"
@@ -17,21 +14,14 @@ import (
 // voters opens n stores that vote together; the first leads.
 func voters(t *testing.T, ctx context.Context, n int) []*Store {
 	t.Helper()
-	all := []*Store{opened(t, ctx, testConfig(t.TempDir()))}
-	for i := 2; i <= n; i++ {
-		name := wire.NodeName(fmt.Sprint("n", i))
-		s, err := Open(Config{Node: name, Dir: t.TempDir(), Bind: "127.0.0.1:0"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { closeStore(t, s) })
-		if err := all[0].raft.AddVoter(raft.ServerID(name), peer.Address(name, s.Addr()), 0, 10*time.Second).Error(); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.WaitReady(ctx); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, s)
+	f := newFleet(t, n)
+	f.startAll(names(n)...)
+	f.ready(names(n)...)
+	f.waitForVoters(names(n)...)
+	f.lead("n1")
+	var all []*Store
+	for _, name := range names(n) {
+		all = append(all, f.store(name))
 	}
 	return all
 }

@@ -24,7 +24,8 @@ import (
 //	stable  what Raft keeps of its term and vote, under Raft's own keys;
 //	        numbers as 8 bytes big endian
 //	framedb format → "1"; node → the name of the node that the file belongs to;
-//	        id → what names this file, made with it
+//	        id → what names this file, made with it;
+//	        cluster → where the node belongs, a record as JSON
 const logFormat = "1"
 
 var (
@@ -34,13 +35,15 @@ var (
 	keyFormat    = []byte("format")
 	keyNode      = []byte("node")
 	keyID        = []byte("id")
+	keyCluster   = []byte("cluster")
 )
 
 // lockTimeout is how long to wait for another process to let go of raft.db:
 // one try of bbolt's, which has the next one 50 ms later.
 const lockTimeout = 50 * time.Millisecond
 
-// openLogStore opens or makes dir/raft.db, which dir must exist for.
+// openLogStore opens or makes dir/raft.db, which dir must exist for. Without
+// node it opens whosever there is.
 //
 // Errors: ErrConflict (another process has it, or another node's name is in
 // it), ErrDiskFull, or a damaged file.
@@ -106,6 +109,10 @@ func (s *logStore) claim(node wire.NodeName) error {
 			}
 		}
 		own := tx.Bucket(bucketOwn)
+		if node == "" {
+			node = wire.NodeName(own.Get(keyNode))
+		}
+		s.node = node
 		if f := own.Get(keyFormat); f != nil && string(f) != logFormat {
 			return fmt.Errorf("%s has format %q; this agent knows %q: upgrade it", s.db.Path(), f, logFormat)
 		}

@@ -20,8 +20,9 @@ var errStopping = errors.New("the Raft log is closing")
 // logStore is Raft's LogStore and StableStore on one bbolt file. Every write
 // is on disk (fsync) when it returns.
 type logStore struct {
-	id string // what names the file
-	db *bolt.DB
+	id   string // what names the file
+	node wire.NodeName
+	db   *bolt.DB
 	// update runs one write transaction: db.Update, but in tests that inject
 	// faults and in atomically.
 	update func(func(*bolt.Tx) error) error
@@ -80,6 +81,12 @@ func (s *logStore) IsMonotonic() bool { return true }
 
 // FirstIndex returns 0 for an empty log.
 func (s *logStore) FirstIndex() (uint64, error) { return s.edge((*bolt.Cursor).First) }
+
+// isEmpty reports whether there is no entry; not when that cannot be read.
+func (s *logStore) isEmpty() bool {
+	last, err := s.LastIndex()
+	return err == nil && last == 0
+}
 
 // LastIndex returns 0 for an empty log.
 func (s *logStore) LastIndex() (uint64, error) { return s.edge((*bolt.Cursor).Last) }

@@ -14,6 +14,8 @@ type metrics struct {
 	write     prometheus.Histogram
 	proposals *prometheus.CounterVec
 
+	leaderChanges prometheus.Counter
+
 	registerer prometheus.Registerer // nil when nothing is registered
 	registered []prometheus.Collector
 }
@@ -31,6 +33,9 @@ func newMetrics() *metrics {
 		proposals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "framedb_raft_proposals_total", Help: "Proposals by how Raft answered: ok, or an error code.",
 		}, []string{"code"}),
+		leaderChanges: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "framedb_raft_leader_changes_total", Help: "How often this agent heard of another leader than before.",
+		}),
 	}
 }
 
@@ -43,10 +48,11 @@ func (m *metrics) register(r prometheus.Registerer, s *Store) error {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
-	all := []prometheus.Collector{m.apply, m.write, m.proposals,
+	all := []prometheus.Collector{m.apply, m.write, m.proposals, m.leaderChanges,
 		gauge("framedb_raft_term", "Raft's current term.", func() float64 { return float64(s.raft.CurrentTerm()) }),
 		gauge("framedb_raft_applied_index", "Log index of the last applied command.", func() float64 { return float64(s.View().Index()) }),
 		gauge("framedb_raft_is_leader", "1 on the leader, else 0.", func() float64 { return oneIf(s.isLeader()) }),
+		gauge("framedb_raft_voters", "Voters in Raft's configuration.", func() float64 { return float64(len(s.Status().Voters)) }),
 		gauge("framedb_raft_disk_full", "1 while no space is left for the Raft log, else 0.", func() float64 { return oneIf(s.logs.full.Load() != nil) }),
 	}
 	for _, c := range all {

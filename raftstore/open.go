@@ -1,9 +1,10 @@
 package raftstore
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
@@ -50,20 +51,16 @@ const (
 // (another agent has Dir or Bind, or Dir belongs to another node), ErrDiskFull;
 // anything else is a damaged Dir. Each says what to do.
 func Open(cfg Config) (_ *Store, err error) {
+	cfg.fill()
 	if err := cfg.validate(); err != nil {
 		return nil, err
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Peers == nil {
-		cfg.Peers = nobody{}
 	}
 	s := &Store{
 		cfg: cfg, state: state.New(), metrics: newMetrics(), opened: time.Now(),
 		slots:   make(chan struct{}, maxProposals),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	s.handsOver.Store(true)
 	s.close = s.closeOnce()
 	undo := func() {}
 	defer func() {
@@ -79,8 +76,8 @@ func Open(cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	undo = func() { _ = s.logs.close() }
-	log := &raftLogger{log: cfg.Logger.With("component", "raft")}
-	snaps, err := openSnapshots(s.logs.db, log)
+	s.log = &raftLogger{log: cfg.Logger.With("component", "raft")}
+	snaps, err := openSnapshots(s.logs.db, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -90,25 +87,31 @@ func Open(cfg Config) (_ *Store, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	s.directory = &directory{
+		peers: cfg.Peers, every: cfg.Membership.Interval,
+		me: Peer{Name: cfg.Node, Addr: s.Addr(), Alive: true},
+	}
 	s.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: s.port.Raft(), ServerAddressProvider: s, MaxPool: transportPool, Timeout: transportTimeout, Logger: log,
+		Stream: s.port.Raft(), ServerAddressProvider: s.directory, MaxPool: transportPool, Timeout: transportTimeout, Logger: s.log,
 	})
 	undo = func() { _ = s.transport.Close(); _ = s.port.Close(); _ = s.logs.close() }
-	if err := s.start(cfg, raftConfig(cfg.Node, log), snaps); err != nil {
+	belongs, err := s.start(raftConfig(cfg.Node, s.log), snaps)
+	if err != nil {
 		return nil, err
 	}
-	s.leader = newLeaderLink(s)
+	s.leader, s.membership = newLeaderLink(s), newMembership(s, belongs)
 	if s.calls, err = s.port.Serve(&answers{s}); err != nil {
 		return nil, errors.Join(err, s.raft.Shutdown().Error(), s.logs.close())
 	}
+	s.membership.start()
 	undo = func() { _ = s.Close() }
 	if err := s.metrics.register(cfg.Registerer, s); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	if err := s.hurry(cfg.Node, log); err != nil {
-		return nil, err
+	if v := s.Status().Voters; len(v) == 1 && v[0] == cfg.Node {
+		err = s.hurry()
 	}
-	return s, nil
+	return s, err
 }
 
 func dirError(dir string, err error) error {
@@ -133,30 +136,66 @@ func raftConfig(node wire.NodeName, log *raftLogger) *raft.Config {
 	return c
 }
 
-// start bootstraps where that is due and starts Raft on what is in the log.
-func (s *Store) start(cfg Config, conf *raft.Config, snaps *snapshots) error {
-	old, err := raft.HasExistingState(s.logs, s.logs, snaps)
+// start founds a cluster of one where that is due and starts Raft on what is in
+// the log.
+func (s *Store) start(conf *raft.Config, snaps *snapshots) (record, error) {
+	belongs, err := s.logs.record()
 	if err != nil {
-		return fmt.Errorf("look for Raft state: %w", err)
+		return record{}, err
 	}
-	if !old && cfg.Expect == 1 {
-		if err := s.bootstrap(conf, snaps); err != nil {
-			return err
-		}
+	last, err := s.logs.LastIndex()
+	if err != nil {
+		return record{}, fmt.Errorf("look for Raft state: %w", err)
+	}
+	shots, err := snaps.List()
+	if err != nil {
+		return record{}, fmt.Errorf("look for Raft state: %w", err)
+	}
+	switch state := last > 0 || len(shots) > 0; {
+	case !state:
+		belongs, err = s.begin(belongs, conf, snaps)
+	case belongs.belongs() == "": // it was alone when clusters had no names
+		belongs = belongs.join(rand.Text())
+		err = s.logs.putRecord(belongs)
+	}
+	if err != nil {
+		return record{}, err
+	}
+	if err := s.port.SetCluster(context.Background(), belongs.belongs()); err != nil {
+		return record{}, err
 	}
 	s.raft, err = newRaft(conf, fsm{s.state}, s.logs, snaps, s.transport)
-	return err
+	return belongs, err
+}
+
+// begin is for a node without state. One that was about to found a cluster was
+// stopped before there was any, so nothing can come of it.
+func (s *Store) begin(belongs record, conf *raft.Config, snaps *snapshots) (record, error) {
+	if p := belongs.Promise; p != nil && p.founder().DataID == s.DataID() {
+		belongs = belongs.release()
+		if err := s.logs.putRecord(belongs); err != nil {
+			return record{}, err
+		}
+	}
+	if s.cfg.Expect != 1 || belongs.Cluster != "" || belongs.Promise != nil {
+		return belongs, nil
+	}
+	belongs = belongs.join(rand.Text())
+	return belongs, s.bootstrap(belongs, conf, snaps)
 }
 
 // bootstrap founds a cluster of one. Raft writes the term and the first entry
 // one after the other; a kill between the two would leave a node with state
 // and without a configuration, for ever. So both are one transaction.
-func (s *Store) bootstrap(conf *raft.Config, snaps *snapshots) error {
+func (s *Store) bootstrap(belongs record, conf *raft.Config, snaps *snapshots) error {
 	voters := raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter, ID: conf.LocalID, Address: s.transport.LocalAddr(),
 	}}}
 	err := s.logs.atomically(func(logs *logStore) error {
-		return raft.BootstrapCluster(conf, logs, logs, snaps, s.transport, voters)
+		return errors.Join(
+			logs.forgetVotes(), logs.putRecord(belongs),
+			raft.BootstrapCluster(conf, logs, logs, snaps, s.transport, voters),
+		)
 	})
 	if full := s.logs.full.Load(); full != nil {
 		return full
@@ -186,16 +225,14 @@ func newRaft(conf *raft.Config, f raft.FSM, logs *logStore, snaps *snapshots, tr
 	return r, nil
 }
 
-// hurry has a node that is the only voter stand for election at once instead
-// of after one to two heartbeat timeouts: there is nobody whom it could
-// disturb. Lowering the timeout makes Raft look right away whether it is past,
-// and it is, since no leader was ever heard. So a cluster of one is ready in
-// milliseconds with the timeouts that a cluster of many needs.
-func (s *Store) hurry(node wire.NodeName, log *raftLogger) error {
-	if v := s.Status().Voters; len(v) != 1 || v[0] != node {
-		return nil
-	}
-	log.expectWarning()
+// hurry has a node stand for election at once instead of after one to two
+// heartbeat timeouts, when there is nobody whom it could disturb: it is the
+// only voter, or has just founded the cluster. Lowering the timeout makes Raft
+// look right away whether it is past, and it is, since no leader was ever
+// heard. So a cluster is ready in milliseconds with the timeouts that it needs
+// later. It works once.
+func (s *Store) hurry() error {
+	s.log.expectWarning()
 	c := s.raft.ReloadableConfig()
 	c.HeartbeatTimeout, c.ElectionTimeout = heartbeatTimeout, electionTimeout
 	if err := s.raft.ReloadConfig(c); err != nil {

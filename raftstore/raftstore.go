@@ -33,10 +33,18 @@ type Config struct {
 	// Advertise is the host:port that the other agents reach Bind at; empty:
 	// Bind. Port 0 is Bind's.
 	Advertise string
-	// Expect is how many agents found a cluster together, once, when none of
-	// them has state; 1 founds it alone, 0 waits to be taken up by others. On a
-	// Dir with state it does nothing, so it may stay set.
+	// Expect is how many agents found a cluster together, once, when no agent
+	// that gossip sees has state; 1 founds it alone, without asking anybody, 0
+	// waits to be taken up by others. On a Dir with state it does nothing, so it
+	// may stay set; but an agent that lost its Dir must not have 1.
 	Expect int
+	// MaxVoters bounds the agents that vote, odd; 0 is DefaultMaxVoters. The
+	// others hold the same state and follow. More: the cluster survives more
+	// deaths at a time; fewer: a change waits for fewer disks.
+	MaxVoters int
+	// Membership times who belongs and who votes; the zero value is
+	// DefaultMembership.
+	Membership Membership
 	// Peers are the other agents, as gossip knows them. Nil: there are none.
 	Peers Peers
 	// Network carries what agents say to each other; nil is TCP.
@@ -59,7 +67,26 @@ func (c *Config) validate() error {
 	if c.Expect < 0 {
 		return wire.InField("expect", wire.Errorf(wire.CodeInvalidArgument, "it is %d: give how many agents found the cluster, 0 or more", c.Expect))
 	}
-	return nil
+	if c.MaxVoters < 1 || c.MaxVoters%2 == 0 {
+		return wire.InField("max_voters", wire.Errorf(wire.CodeInvalidArgument, "it is %d: give an odd number, such as 3 or 5; an even one survives no more deaths than the odd one below", c.MaxVoters))
+	}
+	return c.Membership.validate()
+}
+
+// fill puts defaults where nothing was given.
+func (c *Config) fill() {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Peers == nil {
+		c.Peers = nobody{}
+	}
+	if c.MaxVoters == 0 {
+		c.MaxVoters = DefaultMaxVoters
+	}
+	if c.Membership == (Membership{}) {
+		c.Membership = DefaultMembership()
+	}
 }
 
 // Peers is what gossip knows of the other agents. Its methods never block.
@@ -75,11 +102,8 @@ type Peers interface {
 type Peer struct {
 	Name wire.NodeName
 	// Addr is where it is reached: its Store's Addr.
-	Addr string
-	// DataID is its Store's; another one under the same name is an agent that
-	// lost its data.
-	DataID string
-	Alive  bool
+	Addr  string
+	Alive bool
 }
 
 // nobody is Peers where there are none.
@@ -98,8 +122,13 @@ type Store struct {
 	transport *raft.NetworkTransport
 	calls     *peer.Server
 	leader    *leaderLink
+	log       *raftLogger
 	metrics   *metrics
 	opened    time.Time
+
+	directory  *directory
+	membership *membership
+	handsOver  atomic.Bool // whether Close gives the lead away; tests let it die
 	// caughtUp is the last term in which this node, as its leader, had applied
 	// all that was committed before.
 	caughtUp atomic.Uint64
@@ -110,20 +139,24 @@ type Store struct {
 	close   func() error  // runs once
 }
 
-// Close lets proposals under way end for at most two seconds, then stops Raft
-// and closes the log. What Raft did not answer by then gives
-// ErrOutcomeUnknown. It takes no snapshot: what was acknowledged is on disk
-// already. Further calls return what the first one did.
+// Close lets proposals under way end for at most two seconds, gives the lead to
+// another voter if this node has it, then stops Raft and closes the log. What
+// Raft did not answer by then gives ErrOutcomeUnknown. The node stays in the
+// configuration: see Forget. Close takes no snapshot: what was acknowledged is
+// on disk already. Further calls return what the first one did.
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) closeOnce() func() error {
 	return sync.OnceValue(func() error {
 		close(s.closing)
+		s.membership.end()
 		s.drain()
+		s.leave()
 		stopped := s.raft.Shutdown()
 		s.logs.stop()
 		err := stopped.Error() // waits, and closes the transport
 		close(s.stopped)
+		s.membership.wait() // it may have waited for Raft
 		s.calls.Close()
 		s.leader.close()
 		if closeErr := s.port.Close(); err == nil {

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/framedb/framedb/client/wire"
-	"github.com/framedb/framedb/raftstore/peer"
 )
 
 // CatchUp returns once View contains everything that was acknowledged, by any
@@ -65,15 +62,4 @@ func (s *Store) readIndexHere(ctx context.Context) (index uint64, err error) {
 		return nil
 	})
 	return at, err
-}
-
-// ServerAddr tells Raft where a node is now. A node that gossip does not know
-// is looked for where Raft's configuration has it.
-func (s *Store) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	for _, p := range s.cfg.Peers.Peers() {
-		if p.Name == wire.NodeName(id) && p.Addr != "" {
-			return peer.Address(p.Name, p.Addr), nil
-		}
-	}
-	return "", wire.Errorf(wire.CodeNotFound, "gossip does not know the agent %q", id)
 }

@@ -28,19 +28,26 @@ func (s *Store) Status() Status {
 		Leader:   wire.NodeName(leader),
 		IsLeader: s.isLeader(), Term: s.raft.CurrentTerm(), AppliedIndex: s.View().Index(),
 	}
-	if !st.IsLeader {
-		heard := s.raft.LastContact()
-		if heard.IsZero() {
-			heard = s.opened
-		}
-		st.LastContact = time.Since(heard)
-	}
+	st.LastContact = s.Staleness()
 	for _, server := range s.raft.GetConfiguration().Configuration().Servers {
 		if server.Suffrage == raft.Voter {
 			st.Voters = append(st.Voters, wire.NodeName(server.ID))
 		}
 	}
 	return st
+}
+
+// Staleness is Status.LastContact alone: what this node does not know yet was
+// acknowledged since.
+func (s *Store) Staleness() time.Duration {
+	if s.isLeader() {
+		return 0
+	}
+	heard := s.raft.LastContact()
+	if heard.IsZero() {
+		heard = s.opened
+	}
+	return time.Since(heard)
 }
 
 // hasLeader reports whether this node leads or knows who does.

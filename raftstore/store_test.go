@@ -337,10 +337,10 @@ func TestCloseUnderLoadKeepsEveryAcknowledgedWrite(t *testing.T) {
 		<-began
 	}
 	closeStore(t, s)
-	s = opened(t, ctx, testConfig(dir))
+	again := opened(t, ctx, testConfig(dir))
 	for range writers {
 		for _, source := range <-acked {
-			if _, ok := s.View().Mapping(source, "node-1"); !ok {
+			if _, ok := again.View().Mapping(source, "node-1"); !ok {
 				t.Errorf("%s was acknowledged and is gone", source)
 			}
 		}
@@ -360,7 +360,7 @@ func TestMetricsComeAndGo(t *testing.T) {
 		if values["framedb_raft_is_leader"] != 1 || values["framedb_raft_applied_index"] == 0 || values["framedb_raft_term"] == 0 {
 			t.Errorf("gauges: %v", values)
 		}
-		for _, name := range []string{"framedb_raft_apply_seconds", "framedb_raft_log_write_seconds", "framedb_raft_proposals_total", "framedb_raft_disk_full"} {
+		for _, name := range []string{"framedb_raft_apply_seconds", "framedb_raft_log_write_seconds", "framedb_raft_proposals_total", "framedb_raft_disk_full", "framedb_raft_voters", "framedb_raft_leader_changes_total"} {
 			if _, ok := values[name]; !ok {
 				t.Errorf("no %s", name)
 			}

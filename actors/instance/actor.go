@@ -100,6 +100,10 @@ func (i *Instance) run(c actor.Context) {
 	if i.timer != nil {
 		i.timer.Stop()
 	}
+	if wait := time.Until(i.cfg.Begin); wait > 0 {
+		i.runIn(c, wait)
+		return
+	}
 	i.running, i.again = true, false
 	root, self := c.ActorSystem().Root, c.Self()
 	i.cfg.Jobs.Go(func() { root.Send(self, i.job()) })
@@ -109,7 +113,7 @@ func (i *Instance) run(c actor.Context) {
 // running: it ends soon, as its context has ended.
 func (i *Instance) job() (end done) {
 	end.by = i
-	release, err := i.cfg.Record.begin(i.ctx)
+	release, err := i.cfg.Record.turn.Take(i.ctx)
 	if err != nil {
 		return end
 	}
@@ -135,7 +139,7 @@ func (i *Instance) answer(res result) error {
 	case res.err != nil:
 		return fmt.Errorf("%w: cluster %s: %w", wire.ErrUnavailable, i.cfg.Cluster, res.err)
 	case res.gone:
-		return wire.Errorf(wire.CodeNotFound, "cluster %q is unknown", i.cfg.Cluster)
+		return wire.Errorf(wire.CodeNotFound, "cluster %q is not this node's any more", i.cfg.Cluster)
 	}
 	return nil
 }
@@ -159,8 +163,12 @@ func (i *Instance) finish(c actor.Context, end done) {
 		i.run(c)
 		return
 	}
+	i.runIn(c, i.next(end.res))
+}
+
+func (i *Instance) runIn(c actor.Context, wait time.Duration) {
 	root, self := c.ActorSystem().Root, c.Self()
-	i.timer = time.AfterFunc(i.next(end.res), func() { root.Send(self, tick{}) })
+	i.timer = time.AfterFunc(wait, func() { root.Send(self, tick{}) })
 }
 
 func (i *Instance) tellChildren(c actor.Context, res result) {

@@ -32,6 +32,19 @@ type Tags interface {
 	Point(ctx context.Context, tag wire.NodeTag, cluster wire.ClusterName, member wire.FrameDBID) error
 }
 
+// Lease says until when this node may act on what its store shows. It is that
+// of the node, for all clusters.
+type Lease interface {
+	// Hold has the lease renewed until release is called, and returns a context
+	// that ends when it could not be, or with ctx. The store's View then
+	// contains all that was acknowledged before Hold was called.
+	//
+	// Errors: that of the store, which could not confirm; ctx's.
+	Hold(ctx context.Context) (held context.Context, release func(), err error)
+	// Stands reports whether it stands at this moment.
+	Stands() bool
+}
+
 // Observer hears what an instance does, for metrics. It must not block.
 type Observer interface {
 	// Round is called after each round.
@@ -47,8 +60,14 @@ type Config struct {
 	Jobs    *sync.WaitGroup
 
 	Cluster   wire.ClusterName
-	Node      wire.NodeName
 	Namespace string
+	// Node works on the cluster while it owns it in Epoch, and nothing is done
+	// before Begin, when a former owner has stopped for certain.
+	Node  wire.NodeName
+	Epoch uint64
+	Begin time.Time
+	Lease Lease
+
 	Store     Store
 	Driver    deploy.Driver
 	Sentinels *sentinel.Client

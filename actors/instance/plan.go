@@ -17,7 +17,6 @@ const (
 
 // Input is all that a plan is made from.
 type Input struct {
-	Node    wire.NodeName
 	Cluster wire.Cluster
 	// Stored are the cluster's instances in the store.
 	Stored []wire.Instance

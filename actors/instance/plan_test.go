@@ -24,7 +24,7 @@ func well(n int) *Input {
 	spec := wire.ClusterSpec{NodeTag: "tag", Replicas: n, Quorum: n/2 + 1}
 	spec.ApplyDefaults()
 	in := &Input{
-		Node: "node-1", Now: now, Past: Past{Applied: 1},
+		Now: now, Past: Past{Applied: 1},
 		Cluster: wire.Cluster{Name: "x", ClusterSpec: spec, Generation: 1, Status: wire.ClusterStatus{
 			Phase: wire.PhaseReady, ObservedGeneration: 1, ReadyMembers: n, Master: "x-redis-node-0", Owner: "node-1", OwnerEpoch: 1,
 		}},

@@ -33,6 +33,20 @@ type Turn chan struct{}
 // NewTurn makes a turn that nobody holds.
 func NewTurn() Turn { return make(Turn, 1) }
 
+// Take waits until no other job holds the turn. The returned function ends it.
+func (t Turn) Take(ctx context.Context) (end func(), err error) {
+	select {
+	case t <- struct{}{}:
+		if ctx.Err() != nil { // both were ready
+			<-t
+			return nil, ctx.Err()
+		}
+		return func() { <-t }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // NewRecord makes the record of one cluster.
 func NewRecord(password string, turn Turn) *Record {
 	return &Record{Outbox: routing.NewOutbox(), conns: NewConns(password), turn: turn}
@@ -90,21 +104,6 @@ func (r *Record) takeWaiting() []chan error {
 func (r *Record) answer(waiting []chan error, err error) {
 	for _, ch := range waiting {
 		ch <- err
-	}
-}
-
-// begin waits until no other job of the instance runs. The returned function
-// ends the turn.
-func (r *Record) begin(ctx context.Context) (end func(), err error) {
-	select {
-	case r.turn <- struct{}{}:
-		if ctx.Err() != nil { // both were ready
-			<-r.turn
-			return nil, ctx.Err()
-		}
-		return func() { <-r.turn }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
 }
 

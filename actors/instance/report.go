@@ -8,7 +8,8 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// Report is what goes into the store.
+// Report is what goes into the store. Owner and epoch are those under which the
+// round was run.
 type Report struct {
 	Status    wire.ClusterStatus
 	Instances []wire.Instance
@@ -38,20 +39,11 @@ func (r *Report) Blame(a Action, err error) {
 	}
 }
 
-// Claim is the owner and the epoch under which a node reports of a cluster.
-func Claim(old wire.ClusterStatus, node wire.NodeName) (owner wire.NodeName, epoch uint64) {
-	if old.Owner == node {
-		return node, old.OwnerEpoch
-	}
-	return node, old.OwnerEpoch + 1
-}
-
 func (p *planner) report() Report {
 	if p.Seen.Err != nil {
 		return p.unseen(fmt.Sprintf("the members could not be seen: %v", p.Seen.Err))
 	}
 	s := p.Cluster.Status
-	s.Owner, s.OwnerEpoch = Claim(s, p.Node)
 	s.Reason = oneSentence(p.problems())
 	s.Phase = phase(s.Phase, s.Reason == "")
 	s.ReadyMembers = 0
@@ -77,15 +69,14 @@ func (p *planner) report() Report {
 // unseen leaves everything that was seen earlier as it is.
 func (p *planner) unseen(reason string) Report {
 	s := p.Cluster.Status
-	s.Owner, s.OwnerEpoch = Claim(s, p.Node)
 	s.Reason = reason
 	s.Phase = phase(s.Phase, false)
 	return Report{Status: s, Instances: withoutIndex(p.Stored)}
 }
 
 // Crashed is the report of a cluster whose actor crashed: only the reason is new.
-func Crashed(row wire.Cluster, stored []wire.Instance, node wire.NodeName, reason string) Report {
-	p := planner{Input: Input{Node: node, Cluster: row, Stored: stored}}
+func Crashed(row wire.Cluster, stored []wire.Instance, reason string) Report {
+	p := planner{Input: Input{Cluster: row, Stored: stored}}
 	return p.unseen(reason)
 }
 

@@ -145,19 +145,3 @@ func TestBlame(t *testing.T) {
 		t.Errorf("reason %q, want the driver's still", r.Status.Reason)
 	}
 }
-
-func TestClaim(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		old   wire.ClusterStatus
-		epoch uint64
-	}{
-		{wire.ClusterStatus{}, 1},
-		{wire.ClusterStatus{Owner: "me", OwnerEpoch: 4}, 4},
-		{wire.ClusterStatus{Owner: "other", OwnerEpoch: 4}, 5},
-	} {
-		if owner, epoch := Claim(c.old, "me"); owner != "me" || epoch != c.epoch {
-			t.Errorf("claim on %+v: %s in epoch %d, want epoch %d", c.old, owner, epoch, c.epoch)
-		}
-	}
-}

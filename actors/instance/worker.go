@@ -24,9 +24,10 @@ type worker struct {
 
 // result is what one round came to.
 type result struct {
-	// err says that the cluster could not be observed, or the report not stored.
+	// err says that this node may not act, the cluster could not be observed, or
+	// the report not stored.
 	err error
-	// gone is true when the store does not know the cluster (any more).
+	// gone is true when the cluster is not this node's in this epoch (any more).
 	gone  bool
 	ready bool
 	acted bool
@@ -39,11 +40,16 @@ type result struct {
 
 // round observes, plans and acts once. Its caller holds the turn.
 func (w *worker) round(ctx context.Context) result {
+	held, release, err := w.cfg.Lease.Hold(ctx)
+	if err != nil {
+		return result{err: err}
+	}
+	defer release()
 	// The report is stored also when the time for all else is over.
-	limited, cancel := context.WithTimeout(ctx, w.cfg.Timing.Round)
+	limited, cancel := context.WithTimeout(held, w.cfg.Timing.Round)
 	defer cancel()
-	in, known := w.input()
-	if !known {
+	in, ok := w.input()
+	if !ok {
 		return result{gone: true}
 	}
 	if in.Cluster.Status.Phase != wire.PhaseRemoving {
@@ -56,22 +62,44 @@ func (w *worker) round(ctx context.Context) result {
 	if purged := w.act(limited, &in, &plan); purged {
 		return result{gone: true}
 	}
-	if ctx.Err() != nil {
-		return result{err: ctx.Err()}
+	if held.Err() != nil {
+		return result{err: context.Cause(held)} // what was seen may be cut off
 	}
 	res.ready = res.ready && plan.Report.Status.Phase == wire.PhaseReady
 	res.err = errors.Join(in.Seen.Err, w.store(ctx, &in, &plan.Report))
 	return res
 }
 
+// owned is the cluster's row, if it is this node's in this epoch.
+func (w *worker) owned(view *state.View) (*wire.Cluster, bool) {
+	row, ok := view.Cluster(w.cfg.Cluster)
+	return row, ok && row.Status.Owner == w.cfg.Node && row.Status.OwnerEpoch == w.cfg.Epoch
+}
+
+// mayAct is asked before each step. It does not rely on a timer or a context to
+// have ended: this process may have been stopped in between. The order matters:
+// while the lease stands, the view is new enough.
+func (w *worker) mayAct(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !w.cfg.Lease.Stands() {
+		return wire.Errorf(wire.CodeUnavailable, "it is not certain that this node still owns the cluster")
+	}
+	if _, ok := w.owned(w.cfg.Store.View()); !ok {
+		return wire.Errorf(wire.CodeConflict, "this node does not own the cluster in epoch %d any more", w.cfg.Epoch)
+	}
+	return nil
+}
+
 func (w *worker) input() (Input, bool) {
 	view := w.cfg.Store.View()
-	row, ok := view.Cluster(w.cfg.Cluster)
+	row, ok := w.owned(view)
 	if !ok {
 		return Input{}, false
 	}
 	in := Input{
-		Node: w.cfg.Node, Cluster: *row, Past: w.cfg.Record.past,
+		Cluster: *row, Past: w.cfg.Record.past,
 		Serves: w.cfg.Tags.Serves(row.NodeTag, row.Name),
 	}
 	for _, i := range view.InstancesOf(w.cfg.Cluster) {
@@ -100,11 +128,16 @@ func (w *worker) outcome(in *Input, plan *Plan) result {
 	return res
 }
 
-// act does the plan's steps in their order. A step that fails does not keep
-// the later ones from being done: each is right by itself.
+// act does the plan's steps in their order, as long as this node may. A step
+// that fails does not keep the later ones from being done: each is right by
+// itself.
 func (w *worker) act(ctx context.Context, in *Input, plan *Plan) (purged bool) {
 	w.log(plan.Actions)
 	for _, a := range plan.Actions {
+		if err := w.mayAct(ctx); err != nil {
+			w.cfg.Logger.Warn("a round ends early", "cluster", w.cfg.Cluster, "before", a.String(), "err", err)
+			return false
+		}
 		err := w.do(ctx, in, a)
 		switch {
 		case err == nil:
@@ -211,7 +244,7 @@ func (w *worker) purge(ctx context.Context) error {
 	if err := w.cfg.Driver.Remove(ctx, w.cfg.Cluster); err != nil {
 		return err
 	}
-	_, err := w.cfg.Store.Propose(ctx, "", state.PurgeCluster{Name: w.cfg.Cluster})
+	_, err := w.cfg.Store.Propose(ctx, "", state.PurgeCluster{Name: w.cfg.Cluster, Epoch: w.cfg.Epoch})
 	return err
 }
 

@@ -31,6 +31,8 @@ const (
 type agentProcess struct {
 	binary string
 	dir    string // its data directory, ours to remove
+	args   []string
+	env    []string
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has ended
 }
@@ -54,28 +56,35 @@ func (a *agentProcess) logFile() string { return filepath.Join(a.dir, "bench.log
 
 // start spawns the agent and returns how long it took until /readyz said 200.
 func (a *agentProcess) start(ctx context.Context) (time.Duration, error) {
-	log, err := os.OpenFile(a.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
+	began := time.Now()
+	if err := a.spawn(); err != nil {
 		return 0, err
 	}
+	if err := a.waitReady(ctx); err != nil {
+		return 0, errors.Join(err, a.stop())
+	}
+	return time.Since(began), nil
+}
+
+func (a *agentProcess) spawn() error {
+	log, err := os.OpenFile(a.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
 	defer log.Close()
-	cmd := exec.Command(a.binary, "agent", "--dev", "--data-dir", a.dir, "--listen", "127.0.0.1:0")
-	cmd.Env = append(foreignEnv(), "FRAMEDB_STOP_PROCESSES_ON_EXIT=true",
+	cmd := exec.Command(a.binary, append([]string{"agent", "--dev", "--data-dir", a.dir, "--listen", "127.0.0.1:0"}, a.args...)...)
+	cmd.Env = append(append(foreignEnv(), a.env...), "FRAMEDB_STOP_PROCESSES_ON_EXIT=true",
 		fmt.Sprintf("FRAMEDB_REDIS_PORT=%d", firstRedisPort), fmt.Sprintf("FRAMEDB_SENTINEL_PORT=%d", firstSentinelPort))
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own: Ctrl-C is for us, and we end the agent in our order.
 	// Should we be killed, it hears so.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	began := time.Now()
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return err
 	}
 	a.cmd, a.ended = cmd, make(chan struct{})
 	go func(ended chan struct{}) { cmd.Wait(); close(ended) }(a.ended)
-	if err := a.waitReady(ctx); err != nil {
-		return 0, errors.Join(err, a.stop())
-	}
-	return time.Since(began), nil
+	return nil
 }
 
 // foreignEnv is the environment without what would change the agent.

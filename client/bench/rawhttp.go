@@ -41,7 +41,7 @@ func httpRequest(path, body string) []byte {
 
 // do is one exchange.
 //
-// Errors: of the connection, or any status but 200.
+// Errors: of the connection, or any status but 200 and 201.
 func (h *rawHTTP) do(context.Context) error {
 	if _, err := h.conn.Write(h.request); err != nil {
 		return err
@@ -55,7 +55,7 @@ func readAnswer(in *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200")) {
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 20")) {
 		return fmt.Errorf("the agent says %s", bytes.TrimSpace(line))
 	}
 	length, chunked, err := readHeader(in)

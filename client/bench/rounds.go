@@ -6,6 +6,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -15,6 +16,17 @@ type contestant struct {
 	by string
 	// slot does the work for about d.
 	slot func(ctx context.Context, d time.Duration) (sample, error)
+	// turn is how long it runs at a time within its slot, by turns with others
+	// that have one; 0 is all of its slot at once.
+	turn time.Duration
+}
+
+// turns is how many it has in a slot.
+func (c *contestant) turns(slot time.Duration) int {
+	if c.turn == 0 {
+		return 1
+	}
+	return max(1, int(slot/c.turn))
 }
 
 // sample is what one slot, or the median of several, came to.
@@ -22,7 +34,9 @@ type sample struct {
 	calls float64       // how many were made
 	rate  float64       // things (frames, keys) a second
 	p50   time.Duration // of one call; 0 when unknown
+	cpu   time.Duration // of this process, a call; 0 when unknown
 	alloc float64       // bytes allocated a call; negative when unknown
+	turns []float64     // the rates of its turns; nil when it took none
 }
 
 // calls makes a slot of calls to op, each of which does `things` things.
@@ -40,7 +54,7 @@ func timed(ctx context.Context, things int, more func(n int, spent time.Duration
 	took := make([]time.Duration, 0, 1<<16)
 	var spent time.Duration
 	runtime.GC()
-	before := allocated()
+	before, used := allocated(), cpuOfThis()
 	for more(len(took), spent) {
 		start := time.Now()
 		err := op(ctx)
@@ -51,14 +65,23 @@ func timed(ctx context.Context, things int, more func(n int, spent time.Duration
 		spent += d
 		took = append(took, d)
 	}
+	used = cpuOfThis() - used
 	bytes := allocated() - before
 	n := float64(len(took))
 	return sample{
 		calls: n,
 		rate:  n * float64(things) / spent.Seconds(),
 		p50:   median(took),
+		cpu:   time.Duration(float64(used) / n),
 		alloc: max(0, float64(bytes)) / n,
 	}, nil
+}
+
+// cpuOfThis is what this process has used, in user and system mode.
+func cpuOfThis() time.Duration {
+	var r syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &r) // fails for a wrong argument only
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 func allocated() uint64 {
@@ -76,21 +99,61 @@ func compare(ctx context.Context, rounds int, slot time.Duration, before func(co
 		if err := before(ctx); err != nil {
 			return nil, err
 		}
+		samples, err := round(ctx, r, slot, all)
+		if err != nil {
+			return nil, err
+		}
+		for i, s := range samples {
+			got[i] = append(got[i], joined(s))
+		}
+	}
+	return got, nil
+}
+
+// round gives each contestant its slot, turn by turn. Who is first changes with
+// each turn and with each round.
+func round(ctx context.Context, r int, slot time.Duration, all []contestant) ([][]sample, error) {
+	parts := make([][]sample, len(all))
+	for turn, left := r, true; left; turn++ {
+		left = false
 		for i := range all {
-			if r%2 == 1 {
+			if turn%2 == 1 {
 				i = len(all) - 1 - i
+			}
+			turns := all[i].turns(slot)
+			if len(parts[i]) == turns {
+				continue
 			}
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			s, err := all[i].slot(ctx, slot)
+			s, err := all[i].slot(ctx, slot/time.Duration(turns))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", all[i].by, err)
 			}
-			got[i] = append(got[i], s)
+			parts[i] = append(parts[i], s)
+			left = left || len(parts[i]) < turns
 		}
 	}
-	return got, nil
+	return parts, nil
+}
+
+// joined is one sample of the parts of a slot: all calls over all their time.
+// Its median time of a call is the median of the parts'.
+func joined(parts []sample) sample {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	var calls, spent, cpu, alloc float64
+	var turns []float64
+	for _, p := range parts {
+		turns = append(turns, p.rate)
+		calls += p.calls
+		spent += p.calls / p.rate
+		cpu += p.calls * float64(p.cpu)
+		alloc += p.calls * p.alloc
+	}
+	return sample{calls, calls / spent, typical(parts).p50, time.Duration(cpu / calls), alloc / calls, turns}
 }
 
 // median is the middle value, of an even number the lower one of the two, and
@@ -117,6 +180,7 @@ func typical(samples []sample) sample {
 		calls: field(func(s sample) float64 { return s.calls }),
 		rate:  field(func(s sample) float64 { return s.rate }),
 		p50:   time.Duration(field(func(s sample) float64 { return float64(s.p50) })),
+		cpu:   time.Duration(field(func(s sample) float64 { return float64(s.cpu) })),
 		alloc: field(func(s sample) float64 { return s.alloc }),
 	}
 }
@@ -133,11 +197,23 @@ type spread struct {
 func ratios(ours, theirs []sample) spread {
 	var all []float64
 	for i := range ours {
-		all = append(all, ours[i].rate/theirs[i].rate)
+		all = append(all, ratio(ours[i], theirs[i]))
 	}
 	m := median(all) // sorts
 	cut := cutOff(len(all))
 	return spread{Median: m, Low: all[cut], High: all[len(all)-1-cut]}
+}
+
+// ratio compares turn with turn where both took turns, and then says the median.
+func ratio(ours, theirs sample) float64 {
+	if ours.turns == nil || theirs.turns == nil {
+		return ours.rate / theirs.rate
+	}
+	var all []float64
+	for i := range ours.turns {
+		all = append(all, ours.turns[i]/theirs.turns[i])
+	}
+	return median(all)
 }
 
 // cutOff is how many of n sorted values may be left out at each end so that the

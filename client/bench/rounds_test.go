@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -40,8 +41,8 @@ func TestCutOffKeeps95Percent(t *testing.T) {
 }
 
 func TestTypicalTakesEachNumberByItself(t *testing.T) {
-	got := typical([]sample{{1, 30, 3, 100}, {2, 10, 9, 300}, {3, 20, 6, 200}})
-	if want := (sample{2, 20, 6, 200}); got != want {
+	got := typical([]sample{{1, 30, 3, 7, 100, nil}, {2, 10, 9, 9, 300, nil}, {3, 20, 6, 8, 200, nil}})
+	if want := (sample{2, 20, 6, 8, 200, nil}); !reflect.DeepEqual(got, want) {
 		t.Errorf("typical = %+v, want %+v", got, want)
 	}
 }
@@ -49,7 +50,7 @@ func TestTypicalTakesEachNumberByItself(t *testing.T) {
 func TestRoundsTurnTheOrder(t *testing.T) {
 	var order string
 	turn := func(name string) contestant {
-		return contestant{name, func(context.Context, time.Duration) (sample, error) {
+		return contestant{by: name, slot: func(context.Context, time.Duration) (sample, error) {
 			order += name
 			return sample{rate: float64(len(order))}, nil
 		}}
@@ -64,9 +65,49 @@ func TestRoundsTurnTheOrder(t *testing.T) {
 	}
 }
 
+// Those that take turns share the time; the third has its slot at once.
+func TestTurnsAlternateWithinASlot(t *testing.T) {
+	var order string
+	contender := func(name string, turn time.Duration) contestant {
+		return contestant{by: name, turn: turn, slot: func(_ context.Context, d time.Duration) (sample, error) {
+			order += name + d.String() + " "
+			return sample{calls: 1, rate: 1}, nil
+		}}
+	}
+	all := []contestant{contender("a", 2*time.Millisecond), contender("b", 2*time.Millisecond), contender("c", 0)}
+	before := func(context.Context) error { order += "|"; return nil }
+	got, err := compare(t.Context(), 2, 6*time.Millisecond, before, all)
+	if want := "|a2ms b2ms c6ms b2ms a2ms a2ms b2ms |c6ms b2ms a2ms a2ms b2ms b2ms a2ms "; err != nil || order != want {
+		t.Fatalf("ran in the order %q, want %q: %v", order, want, err)
+	}
+	if len(got) != 3 || len(got[0]) != 2 || got[0][0].calls != 3 || got[2][0].calls != 1 {
+		t.Errorf("the samples are %+v", got)
+	}
+}
+
+func TestJoinedIsAllCallsOverAllTheirTime(t *testing.T) {
+	// 100 calls in a second and 300 in half of one.
+	got := joined([]sample{{100, 100, 5, 10, 50, nil}, {300, 600, 3, 30, 10, nil}})
+	if want := (sample{400, 400 / 1.5, 3, 25, 20, []float64{100, 600}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("joined = %+v, want %+v", got, want)
+	}
+}
+
+// One turn in which the machine stood still must not change the ratio.
+func TestTurnsAreComparedWithTheirNeighbours(t *testing.T) {
+	ours := sample{rate: 40, turns: []float64{50, 1, 100}}
+	theirs := sample{rate: 80, turns: []float64{40, 80, 80}}
+	if got := ratio(ours, theirs); got != 1.25 {
+		t.Errorf("ratio = %v, want 1.25", got)
+	}
+	if got := ratio(ours, sample{rate: 80}); got != 0.5 {
+		t.Errorf("ratio to one without turns = %v, want 0.5", got)
+	}
+}
+
 func TestFailingContestantIsNamed(t *testing.T) {
 	boom := errors.New("boom")
-	bad := contestant{"peer", calls(1, func(context.Context) error { return boom })}
+	bad := contestant{by: "peer", slot: calls(1, func(context.Context) error { return boom })}
 	_, err := compare(t.Context(), 1, time.Millisecond, func(context.Context) error { return nil }, []contestant{bad})
 	if !errors.Is(err, boom) || err.Error() != "peer: boom" {
 		t.Errorf("got %v", err)
@@ -81,6 +122,9 @@ func TestSlotCountsThingsAndBytes(t *testing.T) {
 	})
 	if err != nil || len(kept) == 0 {
 		t.Fatal(err)
+	}
+	if s.cpu <= 0 {
+		t.Errorf("100 calls that clear 100 kB used %v", s.cpu)
 	}
 	if s.calls != 100 || s.alloc < 100_000 || s.alloc > 200_000 || s.p50 <= 0 {
 		t.Errorf("sample is %+v", s)

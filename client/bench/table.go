@@ -22,6 +22,8 @@ type row struct {
 	MB float64 `json:"mb_per_second,omitempty"`
 	// P50 is the median time of one call; 0 when it does not apply.
 	P50 time.Duration `json:"p50_ns,omitempty"`
+	// CPU is what this process used for one call; 0 when it is not known.
+	CPU time.Duration `json:"cpu_ns_per_call,omitempty"`
 	// Alloc is bytes allocated a call; negative when it is not known.
 	Alloc float64 `json:"alloc_per_call"`
 	// Ratio is FrameDB's rate over this peer's.
@@ -79,13 +81,13 @@ func (t *table) add(rows ...row) { t.rows = append(t.rows, rows...) }
 
 func (t *table) write(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "MEASURED\tBY\tRESULT\tMB/s\tP50\tALLOC/CALL\tFRAMEDB ÷ THIS (95 %)\tASKED")
+	fmt.Fprintln(tw, "MEASURED\tBY\tRESULT\tMB/s\tP50\tCPU/CALL\tALLOC/CALL\tFRAMEDB ÷ THIS (95 %)\tASKED")
 	for i, r := range t.rows {
 		measured := r.Measured
 		if i > 0 && t.rows[i-1].Measured == measured {
 			measured = ""
 		}
-		fmt.Fprintln(tw, strings.Join([]string{measured, r.By, r.result(), r.megabytes(), r.p50(), r.alloc(), r.ratio(), r.Asked.String()}, "\t"))
+		fmt.Fprintln(tw, strings.Join([]string{measured, r.By, r.result(), r.megabytes(), short(r.P50), short(r.CPU), r.alloc(), r.ratio(), r.Asked.String()}, "\t"))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -132,14 +134,15 @@ func (r *row) megabytes() string {
 	return strconv.FormatFloat(r.MB, 'f', 1, 64)
 }
 
-func (r *row) p50() string {
+// short is a time with three or four digits; "-" where there is none.
+func short(d time.Duration) string {
 	switch {
-	case r.P50 == 0:
+	case d <= 0:
 		return "-"
-	case r.P50 < time.Millisecond:
-		return fmt.Sprintf("%.1f µs", float64(r.P50)/1e3)
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.1f µs", float64(d)/1e3)
 	}
-	return fmt.Sprintf("%.2f ms", float64(r.P50)/1e6)
+	return fmt.Sprintf("%.2f ms", float64(d)/1e6)
 }
 
 func (r *row) alloc() string {

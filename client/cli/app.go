@@ -19,6 +19,8 @@ import (
 
 // app is what all commands share: the global flags.
 type app struct {
+	// program is how this one was called, for hints that can be run as printed.
+	program string
 	addr    string
 	output  format
 	timeout time.Duration
@@ -89,10 +91,26 @@ func (a *app) run(f func(ctx context.Context, s *session, args []string) error) 
 		}
 		defer c.Close()
 		if err := c.Ping(ctx); err != nil {
-			return err
+			return a.unreached(ctx, err)
 		}
 		return f(ctx, &session{app: a, cmd: cmd, client: c, out: cmd.OutOrStdout()}, args)
 	}
+}
+
+// unreached says what to do when no agent answers.
+func (a *app) unreached(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w\nStart an agent (%s agent --dev is one for trying things out), or say where one is by --addr or %s", err, a.program, client.EnvAddr)
+}
+
+// commandLine begins a command that the user may run next.
+func (a *app) commandLine() string {
+	if a.addr == "" {
+		return a.program
+	}
+	return a.program + " --addr " + a.addr
 }
 
 func (a *app) json() bool { return a.output.or(formatTable) == formatJSON }

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"fmt"
+	"errors"
 	"strconv"
 	"strings"
 )
@@ -35,7 +35,7 @@ func (b *byteSize) Set(s string) error {
 		*b = byteSize(n * u.size)
 		return nil
 	}
-	return fmt.Errorf("%q is no size: give bytes, or a number with KiB, MiB, GiB, kB, MB or GB", s)
+	return errors.New("give bytes, or a number with KiB, MiB, GiB, kB, MB or GB")
 }
 
 func formatBytes(n int64) string {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ func TestTranscript(t *testing.T) {
 	f := newFakeAPI(t)
 	f.answer("POST /v1/clusters", cluster("cameras", wire.PhaseReady))
 	f.answer("PATCH /v1/clusters/cameras", cluster("cameras", wire.PhaseReady))
-	f.answer("DELETE /v1/clusters/cameras", wire.RemovedCluster{Moved: []wire.Mapping{{Source: "cam-1", NodeTag: "node-1", Cluster: "scans"}},
+	f.answer("DELETE /v1/clusters/old", wire.RemovedCluster{Moved: []wire.Mapping{{Source: "cam-1", NodeTag: "node-1", Cluster: "scans"}},
 		Unmapped: []wire.Mapping{{Source: "cam-2", NodeTag: "node-a"}}})
 	f.answer("POST /v1/clusters/cameras/sync", cluster("cameras", wire.PhaseReady))
 	f.answer("POST /v1/sync", map[string]any{"clusters": []string{"cameras", "scans"}})
@@ -32,6 +33,9 @@ func TestTranscript(t *testing.T) {
 	f.answer("PATCH /v1/sources/cam-1/mappings/node-1", mapping("node-1"))
 	f.answer("DELETE /v1/sources/cam-1/mappings/node-1", mapping("node-1"))
 	f.answer("PUT /v1/nodes/node1/label", wire.Node{Name: "node1", Address: "127.0.0.1:5000", Tags: []wire.NodeTag{"node-1"}, Label: "gpu", Driver: "process", Version: "v1"})
+	f.answer("PUT /v1/nodes/node2/drain", wire.Node{Name: "node2", Draining: true})
+	f.answer("DELETE /v1/nodes/node2", wire.Node{Name: "node2"})
+	f.answer("POST /v1/raft/transfer", raftStatus())
 	f.answer("GET /v1/frames/cam-1", wire.FramePage{Frames: []wire.FrameInfo{
 		{Frame: "cam-1?0?0__10", Count: 2, Sizes: map[string]int64{"8x8": 2048, "4x4": 100}}, {Frame: "cam-1?0?0__9", Count: -1, Sizes: map[string]int64{"8x8": 5 << 20}}}})
 	f.answer("POST /v1/frames/cam-1/decr", map[string]any{"results": []wire.Decremented{{Key: "ref__cam-1?0?0__9", Remaining: 0, Deleted: 1}, {Key: "ref__cam-1?0?0__8", Missing: true}}})
@@ -45,13 +49,18 @@ func TestTranscript(t *testing.T) {
 	var b strings.Builder
 	for _, line := range []string{
 		"status", "cluster list", "cluster info cameras", "cluster create cameras --replicas 3", "cluster scale cameras --replicas 3",
-		"cluster remove cameras", "cluster sync", "cluster sync cameras", "source map cam-1 --sizes 8x8 --ref-count 2", "source show cam-1",
-		"source list", "source reassign cam-1 scans", "source metadata cam-1", "source unmap cam-1", "node list", "node label node1 gpu",
+		"cluster remove old", "cluster sync", "cluster sync cameras", "source map cam-1 --sizes 8x8 --ref-count 2", "source show cam-1",
+		"source list", "source reassign cam-1 scans", "source metadata cam-1", "source unmap cam-1", "node list", "node label node1 gpu", "node drain node2 --undo",
+		"node remove node2", "raft status", "raft transfer node1",
 		"resolve cameras-redis-node-0", "resolve cameras-redis-node-0 -o json", "frame ls cam-1", "frame get cam-1 cam-1?0?0__9__8x8",
 		"frame decr cam-1 ref__cam-1?0?0__9 ref__cam-1?0?0__8", "events --timeout 300ms", "events --timeout 300ms -o json",
 		"source watch cam-1 --timeout 300ms", "cluster list -o json", "cluster info nope", "cluster nope", "clster list", "cluster lst", "cluster remove",
 		"cluster list extra", "status --nope", "status -o yaml", "node label node1", "source unmap cam-3", "source unmap cam-3 --node-tag x",
 		"cluster create cameras --max-memory lots", "events --table x",
+		"cluster info", "cluster info a b", "cluster create cameras --replicas many", "cluster create cameras --quorum 99999999999999999999",
+		"cluster create cameras --wait 30", "status --timeout=", "cluster scale cameras --replicas=2x", "completion tcsh", "resolve cameras",
+		"source metadata cam-1 --sizes axb", "frame put cam-1 - --size 0x8", "frame get cam-1 k -o json", "frame rm cam-1 x",
+		"frame rm cam-1 ref__cam-2?0?0__9", "frame rm cam-1 cam-1?0?0__9__8x8",
 	} {
 		o := stage{api: f}.run(t, strings.Fields(line)...)
 		fmt.Fprintf(&b, "$ framedb %s\n%s%s", line, o.stdout, o.stderr)
@@ -121,7 +130,7 @@ func TestAnAgentThatIsNotThereIsToldOfAtOnce(t *testing.T) {
 	f.Close()
 	start := time.Now()
 	o := stage{api: f}.run(t, "cluster", "list")
-	if o.code != exitUnavailable || !strings.Contains(o.stderr, "is the agent running?") || time.Since(start) > 3*time.Second {
+	if o.code != exitUnavailable || !strings.Contains(o.stderr, "or say where one is by --addr or FRAMEDB_ADDR") || time.Since(start) > 3*time.Second {
 		t.Errorf("exit %d after %v: %s", o.code, time.Since(start), o.stderr)
 	}
 }
@@ -175,6 +184,7 @@ func TestEmptyListsAreArrays(t *testing.T) {
 	for _, path := range []string{"/v1/clusters", "/v1/nodes", "/v1/sources"} {
 		f.answer("GET "+path, nil)
 	}
+	f.answer("GET /v1/status", wire.Status{})
 	for _, args := range []string{"cluster list", "node list", "source list"} {
 		if o := (stage{api: f}).run(t, append(strings.Fields(args), "-o", "json")...); o.stdout != "[]\n" {
 			t.Errorf("%s prints %q", args, o.stdout)
@@ -186,20 +196,23 @@ func TestCompletionAsksTheAgent(t *testing.T) {
 	t.Parallel()
 	f := newFakeAPI(t)
 	for line, want := range map[string]string{
-		"cluster info |":                        "cameras scans",
-		"cluster info s|":                       "scans",
-		"cluster info cameras |":                "",
-		"cluster remove cameras s|":             "scans",
-		"source show |":                         "cam-1 cam-2",
-		"source reassign cam-1 |":               "cameras scans",
-		"resolve cameras-redis-node-0|":         "cameras-redis-node-0",
-		"node label |":                          "node1",
-		"cluster create x --node-tag |":         "node-1 node-a gpu",
-		"status -o |":                           "table json",
-		"events --table cl|":                    "nodes clusters instances persistent mappings",
-		"frame put cam-1 |":                     "",
-		"source map new --cluster cam|":         "cameras",
-		"source unmap cam-1 --node-tag node-1|": "node-1",
+		"cluster info |":                         "cameras scans",
+		"cluster info s|":                        "scans",
+		"cluster info cameras |":                 "",
+		"cluster remove cameras s|":              "scans",
+		"source show |":                          "cam-1 cam-2",
+		"source reassign cam-1 |":                "cameras scans",
+		"resolve cameras-redis-node-0|":          "cameras-redis-node-0",
+		"node label |":                           "node1",
+		"node drain |":                           "node1",
+		"raft transfer |":                        "node1",
+		"cluster create x --max-memory-policy |": strings.Join(wire.MemoryPolicies, " "),
+		"cluster create x --node-tag |":          "node-1 node-a gpu",
+		"status -o |":                            "table json",
+		"events --table cl|":                     "nodes clusters instances persistent mappings",
+		"frame put cam-1 |":                      "",
+		"source map new --cluster cam|":          "cameras",
+		"source unmap cam-1 --node-tag node-1|":  "node-1",
 	} {
 		args := append([]string{"__complete"}, strings.Fields(strings.TrimSuffix(line, "|"))...)
 		if strings.HasSuffix(line, " |") {
@@ -251,9 +264,23 @@ func TestTheStatusScreenKeepsWhatNeedsALook(t *testing.T) {
 		many = append(many, cluster(wire.ClusterName(fmt.Sprintf("c-%02d", i)), wire.PhaseReady))
 	}
 	many[77].Status.Phase, many[88].Status.Phase = wire.PhaseDegraded, wire.PhaseCreating
-	shown := worstFirst(many)
-	if len(shown) != statusClusters || shown[0].Name != "c-77" || shown[1].Name != "c-88" || shown[2].Name != "c-00" {
+	shown := worstFirst(many, clusterUrgency)
+	if len(shown) != statusRows || shown[0].Name != "c-77" || shown[1].Name != "c-88" || shown[2].Name != "c-00" {
 		t.Errorf("%d shown, first %s %s %s", len(shown), shown[0].Name, shown[1].Name, shown[2].Name)
+	}
+}
+
+func TestAnotherServerIsNoAgent(t *testing.T) {
+	t.Parallel()
+	f := newFakeAPI(t)
+	for name, answer := range map[string]http.HandlerFunc{
+		"404": func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) },
+		"200": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") },
+	} {
+		f.on("GET /healthz", answer)
+		if o := (stage{api: f}).run(t, "cluster", "info", "cameras"); o.code != exitUnavailable || !strings.Contains(o.stderr, "is the address right?") {
+			t.Errorf("%s: exit %d: %s", name, o.code, o.stderr)
+		}
 	}
 }
 

@@ -50,7 +50,9 @@ func (a *app) clusterRemove() *cobra.Command {
 		Short:   "Remove clusters with their data",
 		Long: `Remove clusters with their data. Sources that wrote there move to the least
 loaded other cluster on the node tag. On a terminal you are asked first. One
-that cannot be removed does not stop the rest.`,
+that cannot be removed does not stop the rest.
+
+Removing goes on when --wait is over; the exit code is 5 then.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeClusters(-1),
 		RunE: a.run(func(ctx context.Context, s *session, args []string) error {
@@ -71,8 +73,15 @@ that cannot be removed does not stop the rest.`,
 // removed is what cluster remove prints of one cluster.
 type removed struct {
 	Name wire.ClusterName `json:"name"`
+	// State is "removed", or "removing" when something of it may still run.
+	State string `json:"state"`
 	wire.RemovedCluster
 }
+
+const (
+	stateRemoved  = "removed"
+	stateRemoving = "removing"
+)
 
 func (s *session) removeClusters(ctx context.Context, names []string, wait time.Duration) error {
 	var gone []removed
@@ -80,26 +89,53 @@ func (s *session) removeClusters(ctx context.Context, names []string, wait time.
 	bar := s.progress("removing")
 	for i, name := range names {
 		bar.set(i, len(names), name)
-		answer, err := s.client.RemoveCluster(ctx, wire.ClusterName(name), wait)
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", name, err))
-			continue
+		answer, err := s.removeCluster(ctx, wire.ClusterName(name), wait)
+		if err != nil && len(names) > 1 {
+			err = fmt.Errorf("%s: %w", name, err)
 		}
-		gone = append(gone, removed{wire.ClusterName(name), answer})
+		failed = errors.Join(failed, err)
+		if answer.State != "" {
+			gone = append(gone, answer)
+		}
 	}
 	bar.finish()
-	printed := s.print(notNil(gone), func() {
-		for _, r := range gone {
-			fmt.Fprintf(s.out, "%s is removed\n", r.Name)
-			for _, m := range r.Moved {
-				fmt.Fprintf(s.out, "  source %s on %s writes to %s now\n", m.Source, m.NodeTag, m.Cluster)
-			}
-			for _, m := range r.Unmapped {
-				fmt.Fprintf(s.out, "  source %s on %s has no cluster any more\n", m.Source, m.NodeTag)
-			}
-		}
-	})
+	printed := s.print(notNil(gone), func() { s.printRemoved(gone) })
 	return errors.Join(failed, printed)
+}
+
+// removeCluster returns what was done also with an error, once it is begun.
+func (s *session) removeCluster(ctx context.Context, name wire.ClusterName, wait time.Duration) (removed, error) {
+	answer, err := s.client.RemoveCluster(ctx, name, wait)
+	if err != nil {
+		return removed{}, err
+	}
+	r := removed{name, stateRemoving, answer}
+	// The agent gives the same answer when it is gone and when the wait is over.
+	left, err := s.client.Cluster(ctx, name)
+	switch {
+	case errors.Is(err, wire.ErrNotFound), err == nil && left.Status.Phase != wire.PhaseRemoving: // or made anew
+		r.State = stateRemoved
+		return r, nil
+	case err != nil:
+		return r, fmt.Errorf("whether it is gone by now: %w", err)
+	}
+	return r, wire.Errorf(wire.CodeTimeout, "cluster %s is being removed and goes on; see framedb cluster info %s", name, name)
+}
+
+func (s *session) printRemoved(gone []removed) {
+	for _, r := range gone {
+		if r.State == stateRemoved {
+			fmt.Fprintf(s.out, "%s is removed\n", r.Name)
+		} else {
+			fmt.Fprintf(s.out, "%s is being removed\n", r.Name)
+		}
+		for _, m := range r.Moved {
+			fmt.Fprintf(s.out, "  source %s on %s writes to %s now\n", m.Source, m.NodeTag, m.Cluster)
+		}
+		for _, m := range r.Unmapped {
+			fmt.Fprintf(s.out, "  source %s on %s has no cluster any more\n", m.Source, m.NodeTag)
+		}
+	}
 }
 
 func (a *app) clusterSync() *cobra.Command {
@@ -183,6 +219,7 @@ func (s *session) printDetails(d *clusterDetails, unseen error) {
 	t.row("Metrics", onOff(c.EnableMetrics))
 	t.row("Failover", fmt.Sprintf("down after %v, timeout %v, %d at once", millis(c.DownAfter), millis(c.FailoverTimeout), c.ParallelSyncs))
 	t.row("Owner", c.Status.Owner)
+	t.row("Password", "that of the deployment: the agent's password_file, <data dir>/password unless it says otherwise")
 	if d.Topology != nil {
 		t.row("Sentinel", fmt.Sprintf("master %s, %s", hostPort(d.Topology.Master), plural(len(d.Topology.Replicas), "replica")))
 	} else {

@@ -34,7 +34,7 @@ func TestCreateFollowsTheClusterUntilItIsReady(t *testing.T) {
 		wire.Event{Index: 12, Table: wire.TableClusters, Op: wire.OpPut, Key: "cameras", After: old},
 		wire.Event{Index: 13, Table: wire.TableClusters, Op: wire.OpPut, Key: "cameras", After: ready})
 	o := stage{api: f, terminal: true}.run(t, "cluster", "create", "cameras", "--node-tag", "node-1")
-	if o.code != 0 || !strings.Contains(o.stdout, "ready  3/3      cameras-redis-node-0") {
+	if o.code != 0 || !strings.Contains(o.stdout, "ready  3/3      cameras-redis-node-0  node1") {
 		t.Errorf("exit %d: %s%s", o.code, o.stdout, o.stderr)
 	}
 	if !strings.Contains(o.stderr, "creating cameras [==========                    ] 1/3 members ready") {
@@ -86,6 +86,7 @@ func TestRemovingAsksAPersonOnly(t *testing.T) {
 	} {
 		f := newFakeAPI(t)
 		f.answer("DELETE /v1/clusters/cameras", wire.RemovedCluster{})
+		f.refuse("GET /v1/clusters/cameras", wire.CodeNotFound)
 		tc.stage.api = f
 		o := tc.stage.run(t, append([]string{"cluster", "remove", "cameras"}, tc.args...)...)
 		if removed := len(f.asked("DELETE")) == 1; removed != tc.removes || (o.code == 0) != tc.removes {
@@ -99,7 +100,40 @@ func TestOneFailedRemovalDoesNotStopTheRest(t *testing.T) {
 	f := newFakeAPI(t)
 	f.answer("DELETE /v1/clusters/b", wire.RemovedCluster{})
 	o := stage{api: f}.run(t, "cluster", "remove", "a", "b", "c")
-	if o.code != exitNotFound || o.stdout != "b is removed\n" || strings.Count(o.stderr, "is unknown") != 2 {
+	if o.code != exitNotFound || o.stdout != "b is removed\n" || strings.Count(o.stderr, "is unknown") != 2 || !strings.Contains(o.stderr, "\nc: ") {
 		t.Errorf("exit %d: %s%s", o.code, o.stdout, o.stderr)
+	}
+}
+
+func TestAClusterThatIsStillBeingRemovedIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	f := newFakeAPI(t)
+	f.answer("DELETE /v1/clusters/cameras", wire.RemovedCluster{Moved: []wire.Mapping{{Source: "cam-1", NodeTag: "node-1", Cluster: "scans"}}})
+	for name, tc := range map[string]struct {
+		left  wire.Phase // "" for none
+		code  int
+		state string
+	}{
+		"gone":           {"", 0, "removed"},
+		"going":          {wire.PhaseRemoving, exitUnavailable, "removing"},
+		"made anew":      {wire.PhaseCreating, 0, "removed"},
+		"cannot be seen": {"?", exitFailed, "removing"},
+	} {
+		switch tc.left {
+		case "":
+			f.refuse("GET /v1/clusters/cameras", wire.CodeNotFound)
+		case "?":
+			f.refuse("GET /v1/clusters/cameras", wire.CodeInternal)
+		default:
+			f.answer("GET /v1/clusters/cameras", cluster("cameras", tc.left))
+		}
+		o := stage{api: f}.run(t, "cluster", "remove", "cameras", "--wait", "4s", "-o", "json")
+		var printed []removed
+		if err := json.Unmarshal([]byte(o.stdout), &printed); err != nil || len(printed) != 1 || printed[0].State != tc.state || len(printed[0].Moved) != 1 {
+			t.Errorf("%s: printed %s: %v", name, o.stdout, err)
+		}
+		if o.code != tc.code || (tc.code == exitUnavailable) != strings.Contains(o.stderr, "is being removed and goes on") {
+			t.Errorf("%s: exit %d: %s", name, o.code, o.stderr)
+		}
 	}
 }

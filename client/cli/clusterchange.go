@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,15 +38,16 @@ goes on when --wait is over; the exit code is 5 then.`,
 	f.StringVar((*string)(&o.spec.NodeTag), "node-tag", "", "where it runs: on the node that carries this tag")
 	f.IntVar(&o.spec.Replicas, "replicas", 1, "Redis members in all, the master among them")
 	f.IntVar(&o.spec.Quorum, "quorum", 0, "Sentinels that must agree that the master is down (default: a majority)")
-	f.BoolVar(&o.spec.EnableMetrics, "metrics", false, "export metrics of Redis")
+	f.BoolVar(&o.spec.EnableMetrics, "metrics", false, "export metrics of Redis (the process driver exports none)")
 	f.BoolVar(&o.spec.Backup, "backup", false, "keep an append-only file on disk")
 	f.Var(&o.maxMemory, "max-memory", "bound of one member, such as 4GiB (default: none)")
-	f.StringVar(&o.spec.MaxMemoryPolicy, "max-memory-policy", "", "what a full member drops (default noeviction: it refuses writes)")
+	f.StringVar(&o.spec.MaxMemoryPolicy, "max-memory-policy", "", "what a full member drops: "+strings.Join(wire.MemoryPolicies, ", ")+" (default noeviction: it refuses writes)")
 	f.DurationVar(&o.downAfter, "down-after", 0, "silence after which a member is held for down (default 1m0s)")
 	f.DurationVar(&o.failTO, "failover-timeout", 0, "Sentinel's failover-timeout (default 18s)")
 	f.IntVar(&o.spec.ParallelSyncs, "parallel-syncs", 0, "replicas that copy from a new master at once (default 1)")
 	f.DurationVar(&o.wait, "wait", defaultWait, "how long to wait until it is ready")
 	must(cmd.RegisterFlagCompletionFunc("node-tag", a.completeTags))
+	must(cmd.RegisterFlagCompletionFunc("max-memory-policy", cobra.FixedCompletions(wire.MemoryPolicies, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 

@@ -21,14 +21,15 @@ func (a *app) demoCommand() *cobra.Command {
 readers on the same node read them, compare every byte and count them down. At
 the end no frame may be lost, changed or left behind, or the exit code is 1.
 
-A cluster and a mapping are made unless they exist. They stay, so that there is
-something to look at; --keep=false takes away what was made. Frames never stay.`,
+A cluster and a mapping are made unless they exist; a mapping that exists is left
+as it is, metadata and all. They stay, so that there is something to look at;
+--keep=false takes away what was made. Frames never stay.`,
 		Example: "  framedb demo\n  framedb demo --input ~/pictures --fps 10",
 		Args:    cobra.NoArgs,
 		RunE:    a.run(func(ctx context.Context, s *session, _ []string) error { return s.demo(ctx, o) }),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Input, "input", "", "a directory of your own .jpg files (default: a moving picture is made)")
+	f.StringVar(&o.Input, "input", "", "a directory of your own .jpg files; what is written has 20 bytes more, a comment with its number (default: a moving picture is made)")
 	f.IntVar(&o.Frames, "frames", o.Frames, "how many frames are written")
 	f.IntVar(&o.FPS, "fps", o.FPS, "how many a second")
 	f.IntVar(&o.Replicas, "replicas", o.Replicas, "members of the cluster, if it is made")
@@ -43,6 +44,7 @@ something to look at; --keep=false takes away what was made. Frames never stay.`
 }
 
 func (s *session) demo(ctx context.Context, o demo.Options) error {
+	o.Command = s.commandLine()
 	bar := s.progress("frames")
 	o.Note = func(line string) {
 		bar.finish()

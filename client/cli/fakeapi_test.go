@@ -47,6 +47,7 @@ func newFakeAPI(t *testing.T) *fakeAPI {
 	f.answer("GET /v1/sources/cam-1", routes("node-1"))
 	f.answer("GET /v1/sources/cam-3", routes("node-1", "node-a"))
 	f.answer("GET /v1/nodes", []wire.Node{{Name: "node1", Address: "127.0.0.1:5000", Tags: []wire.NodeTag{"node-1", "node-a"}, Label: "gpu", Driver: "process", Version: "v1"}})
+	f.answer("GET /v1/raft", raftStatus())
 	f.refuse("GET /v1/credentials", wire.CodeForbidden)
 	return f
 }
@@ -128,7 +129,7 @@ type stage struct {
 func (s stage) run(t *testing.T, args ...string) outcome {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	root := newRoot(&app{terminal: func(any) bool { return s.terminal }}, "v1")
+	root := newRoot(&app{program: "framedb", terminal: func(any) bool { return s.terminal }}, "v1")
 	root.SetIn(strings.NewReader(s.stdin))
 	root.SetOut(&out)
 	root.SetErr(&errOut)
@@ -190,8 +191,16 @@ func routes(tags ...wire.NodeTag) wire.SourceRoutes {
 
 func status() wire.Status {
 	return wire.Status{Node: "node1", Version: "v1", Driver: "process", Leader: "node1", Index: 42, StartedAt: time.Now().Add(-3 * time.Hour),
-		Members: []wire.Member{{Name: "node1", Address: "127.0.0.1:5000", Tags: []wire.NodeTag{"node-1", "node-a"}, Alive: true, Voter: true, Leader: true, Version: "v1"},
-			{Name: "node2", Address: "127.0.0.2:5000", Voter: true, Version: "v1"}},
+		Members: []wire.Member{{Name: "node1", Address: "127.0.0.1:5000", Tags: []wire.NodeTag{"node-1", "node-a"}, Alive: true, Voter: true, Leader: true, Version: "v1", Owned: 2},
+			{Name: "node2", Address: "127.0.0.2:5000", Voter: true, Version: "v1"},
+			{Name: "node3", Address: "127.0.0.3:5000", Tags: []wire.NodeTag{"node-1"}, Alive: true, Draining: true, Version: "v2"}},
 		Clusters: []wire.Cluster{cluster("cameras", wire.PhaseReady), degraded()},
 		Sources:  2, Mappings: 3, Degraded: []string{"cluster scans: member 2 does not answer", "node node2 does not answer"}}
+}
+
+func raftStatus() wire.RaftStatus {
+	return wire.RaftStatus{Node: "node3", Leader: "node1", Term: 3, Index: 42, LastContact: 12, Servers: []wire.RaftServer{
+		{Name: "node1", Address: "127.0.0.1:5001", Voter: true, Leader: true, Alive: true},
+		{Name: "node2", Address: "127.0.0.2:5001", Voter: true},
+		{Name: "node3", Address: "127.0.0.3:5001", Alive: true}}}
 }

@@ -14,7 +14,8 @@ import (
 )
 
 func (a *app) frameCommand() *cobra.Command {
-	cmd := group("frame", "Write, read and count down frames", a.framePut(), a.frameGet(), a.frameDecr(), a.frameList())
+	cmd := group("frame", "Write, read and count down frames",
+		a.framePut(), a.frameGet(), a.frameDecr(), a.frameList(), a.frameRemove())
 	cmd.Long = `Write, read and count down frames by the key protocol. With P standing for
 SOURCE?<update counter>?<restart counter> and frame number n:
 
@@ -43,12 +44,15 @@ func (a *app) frameGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "get SOURCE KEY",
 		Short:             "Read one data key",
-		Example:           "  framedb frame get camera-001 'camera-001?0?0__7__608x608' -o shot.jpg",
+		Example:           "  framedb frame get camera-001 'camera-001?0?0__7__608x608' --out shot.jpg",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeSources(nil),
 		RunE: a.run(func(ctx context.Context, s *session, args []string) error {
-			if file == "-" && s.terminal(s.out) {
-				return usagef(s.cmd, "the frame is not written to a terminal: give -o FILE")
+			switch {
+			case s.cmd.Flags().Changed("output"):
+				return usagef(s.cmd, "a frame is written as it is: give --out FILE in place of --output")
+			case file == "-" && s.terminal(s.out):
+				return usagef(s.cmd, "a frame is not written to a terminal: give --out FILE")
 			}
 			mapping, err := s.mapping(ctx, wire.SourceID(args[0]), wire.NodeTag(tag))
 			if err != nil {
@@ -70,63 +74,9 @@ func (a *app) frameGet() *cobra.Command {
 			return os.WriteFile(file, data, 0o644)
 		}),
 	}
-	cmd.Flags().StringVarP(&file, "output", "o", "-", "the file to write, - for stdout (this command prints no tables)")
+	cmd.Flags().StringVar(&file, "out", "-", "the file to write, - for stdout")
 	a.addTagFlag(cmd, &tag)
 	return cmd
-}
-
-func (a *app) frameDecr() *cobra.Command {
-	var tag string
-	var sizes []string
-	var by int64
-	cmd := &cobra.Command{
-		Use:   "decr SOURCE COUNTKEY...",
-		Short: "Drop uses of frames; a frame without uses is gone",
-		Long: `Drop uses of frames in one atomic step. At zero the count key and the data of
-the named sizes are gone. Without --sizes they are those of the mapping.`,
-		Example:           "  framedb frame decr camera-001 'ref__camera-001?0?0__7' --by 1",
-		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: a.completeSources(nil),
-		RunE: a.run(func(ctx context.Context, s *session, args []string) error {
-			mapping, err := s.mapping(ctx, wire.SourceID(args[0]), wire.NodeTag(tag))
-			if err != nil {
-				return err
-			}
-			if !s.cmd.Flags().Changed("sizes") {
-				sizes = metadataOf(&mapping).Sizes
-			}
-			var batch []wire.Decrement
-			for _, key := range args[1:] {
-				batch = append(batch, wire.Decrement{Key: key, By: by, Sizes: notNil(sizes)})
-			}
-			store, done, err := s.openFrames(ctx, mapping)
-			if err != nil {
-				return err
-			}
-			defer done()
-			results, err := store.decrement(ctx, batch)
-			if err != nil {
-				return err
-			}
-			return s.print(notNil(results), func() { s.decrementTable(results) })
-		}),
-	}
-	cmd.Flags().Int64Var(&by, "by", 1, "how many uses to drop")
-	cmd.Flags().StringSliceVar(&sizes, "sizes", nil, "the sizes that go at zero (default: the mapping's)")
-	a.addTagFlag(cmd, &tag)
-	return cmd
-}
-
-func (s *session) decrementTable(results []wire.Decremented) {
-	t := newTable(s.out, "COUNT KEY", "LEFT", "DATA KEYS DELETED")
-	for _, r := range results {
-		left := fmt.Sprint(r.Remaining)
-		if r.Missing {
-			left = "missing"
-		}
-		t.row(r.Key, left, r.Deleted)
-	}
-	t.flush()
 }
 
 func (a *app) frameList() *cobra.Command {

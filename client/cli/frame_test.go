@@ -2,7 +2,9 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"image"
 	"image/png"
 	"net/http"
@@ -66,7 +68,7 @@ func TestAFrameIsNotWrittenToATerminal(t *testing.T) {
 		t.Errorf("exit %d: %q", o.code, o.stdout)
 	}
 	file := filepath.Join(t.TempDir(), "x")
-	o := stage{api: f, terminal: true}.run(t, "frame", "get", "cam-1", "k", "-o", file)
+	o := stage{api: f, terminal: true}.run(t, "frame", "get", "cam-1", "k", "--out", file)
 	if data, err := os.ReadFile(file); o.code != 0 || err != nil || !bytes.Equal(data, []byte{0xff, 0xd8}) {
 		t.Errorf("exit %d: %s, %v", o.code, o.stderr, err)
 	}
@@ -95,5 +97,48 @@ func TestListingPagesAndSorts(t *testing.T) {
 	}
 	if o := (stage{api: f}).run(t, "frame", "ls", "cam-1", "--limit", "2"); !strings.Contains(o.stderr, "there are more") {
 		t.Errorf("a cut list does not say so: %s", o.stderr)
+	}
+}
+
+func TestCountingDownNeedsSizes(t *testing.T) {
+	t.Parallel()
+	f := newFakeAPI(t)
+	bare := routes("node-1")
+	bare.Routes[0].Metadata = nil
+	f.answer("GET /v1/sources/cam-1", bare)
+	f.answer("POST /v1/frames/cam-1/decr", map[string]any{"results": []wire.Decremented{{Key: "k", Deleted: 1}}})
+	o := stage{api: f}.run(t, "frame", "decr", "cam-1", "k")
+	if o.code != exitUsage || len(f.asked("POST")) != 0 || !strings.Contains(o.stderr, "framedb source metadata cam-1 --sizes") {
+		t.Errorf("exit %d: %s, %v", o.code, o.stderr, f.asked("POST"))
+	}
+	for sizes, want := range map[string]string{"8x8,4x4": `["8x8","4x4"]`, "": "[]"} {
+		before := len(f.asked("POST"))
+		o := stage{api: f}.run(t, "frame", "decr", "cam-1", "k", "--sizes", sizes)
+		calls := f.asked("POST")
+		if o.code != 0 || len(calls) != before+1 || !strings.Contains(calls[before], `"sizes":`+want) {
+			t.Errorf("%q: exit %d: %s, %v", sizes, o.code, o.stderr, calls[before:])
+		}
+	}
+}
+
+// fewKeys is a store that has some keys; the agent cannot drop any.
+type fewKeys struct {
+	frameStore
+	has map[string]bool
+}
+
+func (f fewKeys) remove(_ context.Context, key string) (bool, error) {
+	if key == "broken" {
+		return false, wire.Errorf(wire.CodeUnavailable, "no Redis")
+	}
+	return f.has[key], nil
+}
+
+func TestRemovingKeysTellsThoseThatWereNotThere(t *testing.T) {
+	t.Parallel()
+	store := fewKeys{has: map[string]bool{"a": true, "c": true}}
+	gone, missing, err := removeKeys(t.Context(), store, []string{"a", "b", "c", "broken", "d"})
+	if strings.Join(gone, "") != "ac" || strings.Join(missing, "") != "b" || !errors.Is(err, wire.ErrUnavailable) {
+		t.Errorf("gone %v, missing %v, %v", gone, missing, err)
 	}
 }

@@ -67,6 +67,9 @@ func (s *session) putFrames(ctx context.Context, source wire.SourceID, files []s
 	if n := len(o.sizes); n > 1 && n != len(files) {
 		return usagef(s.cmd, "%d sizes for %d files: give one for all or one for each", n, len(files))
 	}
+	if err := checkSizes(s.cmd, "size", o.sizes); err != nil {
+		return err
+	}
 	mapping, err := s.mapping(ctx, source, wire.NodeTag(o.tag))
 	if err != nil {
 		return err

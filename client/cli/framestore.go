@@ -19,6 +19,8 @@ type frameStore interface {
 	get(ctx context.Context, key string) ([]byte, error)
 	decrement(ctx context.Context, batch []wire.Decrement) ([]wire.Decremented, error)
 	list(ctx context.Context, cursor string, limit int) ([]wire.FrameInfo, string, error)
+	// remove drops one key and reports whether it was there.
+	remove(ctx context.Context, key string) (found bool, err error)
 }
 
 // picture is a frame in one size.
@@ -89,6 +91,18 @@ func (d *directFrames) list(ctx context.Context, cursor string, limit int) ([]wi
 	return d.cluster.List(ctx, d.source, cursor, limit)
 }
 
+func (d *directFrames) remove(ctx context.Context, key string) (bool, error) {
+	redis, err := d.cluster.Redis(ctx)
+	if err != nil {
+		return false, err
+	}
+	n, err := redis.Unlink(ctx, key).Result()
+	if err != nil {
+		return false, wire.Errorf(wire.CodeUnavailable, "dropping %s: %v", key, err)
+	}
+	return n == 1, nil
+}
+
 // routedFrames goes through the agent.
 type routedFrames struct {
 	client  *client.Client
@@ -116,4 +130,8 @@ func (r *routedFrames) decrement(ctx context.Context, batch []wire.Decrement) ([
 func (r *routedFrames) list(ctx context.Context, cursor string, limit int) ([]wire.FrameInfo, string, error) {
 	page, err := r.client.ListFrames(ctx, r.mapping.Source, r.mapping.NodeTag, cursor, limit)
 	return page.Frames, page.Next, err
+}
+
+func (r *routedFrames) remove(context.Context, string) (bool, error) {
+	return false, wire.Errorf(wire.CodeForbidden, "keys are dropped only by direct access to Redis: run this on a node, or set %s", client.EnvPasswordFile)
 }

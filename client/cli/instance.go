@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/framedb/framedb/client"
 	"github.com/framedb/framedb/client/wire"
 )
 
@@ -19,12 +21,28 @@ func (a *app) resolveCommand() *cobra.Command {
 		ValidArgsFunction: a.completeInstances,
 		RunE: a.run(func(ctx context.Context, s *session, args []string) error {
 			found, err := s.client.Resolve(ctx, wire.FrameDBID(args[0]))
+			if errors.Is(err, wire.ErrNotFound) {
+				return s.orCluster(ctx, args[0], err)
+			}
 			if err != nil {
 				return err
 			}
 			return s.print(found, func() { s.instanceTable([]wire.Resolved{found}) })
 		}),
 	}
+}
+
+// orCluster tells who took a cluster's name for an ID which IDs it has.
+func (s *session) orCluster(ctx context.Context, name string, unknown error) error {
+	members, err := s.client.Instances(ctx, client.InstanceQuery{Cluster: wire.ClusterName(name)})
+	if err != nil || len(members) == 0 {
+		return unknown
+	}
+	var ids []wire.FrameDBID
+	for _, m := range members {
+		ids = append(ids, m.ID)
+	}
+	return wire.Errorf(wire.CodeNotFound, "%s is a cluster: its FrameDB IDs are %s", name, join(ids))
 }
 
 func (s *session) instanceTable(instances []wire.Resolved) {

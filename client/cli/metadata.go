@@ -39,6 +39,9 @@ func (m *metadataFlags) merge(cmd *cobra.Command, old json.RawMessage) (json.Raw
 			return nil, usagef(cmd, "--metadata is no JSON object: %v", err)
 		}
 	}
+	if err := checkSizes(cmd, "sizes", m.sizes); err != nil {
+		return nil, err
+	}
 	put := func(flag, key string, v any) {
 		if cmd.Flags().Changed(flag) {
 			object[key], _ = json.Marshal(v) // a list of strings and a number cannot fail

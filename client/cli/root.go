@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -26,7 +27,9 @@ Exit codes:
   5  no agent, no leader or no Redis answered, or the time was over`
 
 // NewRoot builds the command tree, without the agent's own command.
-func NewRoot(version string) *cobra.Command { return newRoot(&app{terminal: isTerminal}, version) }
+func NewRoot(version string) *cobra.Command {
+	return newRoot(&app{program: os.Args[0], terminal: isTerminal}, version)
+}
 
 func newRoot(a *app, version string) *cobra.Command {
 	root := &cobra.Command{
@@ -43,11 +46,20 @@ func newRoot(a *app, version string) *cobra.Command {
 	flags.StringVar(&a.addr, "addr", "", "the agent: http://host:port or unix:///path, several separated by commas")
 	flags.VarP(&a.output, "output", "o", "how to print: table or json")
 	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this long, such as 30s (default: never)")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.SetFlagErrorFunc(flagError)
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	root.AddCommand(a.statusCommand(), a.clusterCommand(), a.sourceCommand(), a.frameCommand(),
-		a.nodeCommand(), a.resolveCommand(), a.eventsCommand(), a.demoCommand())
+		a.nodeCommand(), a.raftCommand(), a.resolveCommand(), a.eventsCommand(), a.demoCommand())
 	return root
+}
+
+// addCompletion adds cobra's completion command, which knows four shells, and
+// has it refuse others like every group does.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	if cmd, _, err := root.Find([]string{"completion"}); err == nil {
+		cmd.Args, cmd.RunE = cobra.ArbitraryArgs, showHelp
+	}
 }
 
 // group is a command that only holds others.
@@ -73,24 +85,14 @@ func showHelp(cmd *cobra.Command, args []string) error {
 // Execute runs the command line of the process, prints what went wrong to
 // stderr and returns the exit code. Call it once for a root.
 func Execute(ctx context.Context, root *cobra.Command) int {
-	usageOfArgs(root)
+	addCompletion(root)
+	checkArgs(root)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	fmt.Fprintln(root.ErrOrStderr(), "framedb: "+explain(cmd, err))
 	return exitCode(err)
-}
-
-// usageOfArgs makes a wrong number of arguments a usage error in every command
-// below cmd.
-func usageOfArgs(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error { return usage(cmd, check(cmd, args)) }
-	}
-	for _, sub := range cmd.Commands() {
-		usageOfArgs(sub)
-	}
 }
 
 // must is for the building of the tree: an error there is a wrong program.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,8 +12,8 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// statusClusters is how many clusters fit on the status screen.
-const statusClusters = 20
+// statusRows is how many rows of a kind fit on the status screen.
+const statusRows = 20
 
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
@@ -24,35 +25,37 @@ func (a *app) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if s.json() {
+				return s.print(status, nil)
+			}
 			addr, err := s.client.Addr(ctx)
 			if err != nil {
 				return err
 			}
-			return s.print(status, func() { s.printStatus(&status, addr, time.Now()) })
+			raft, err := s.client.Raft(ctx)
+			if err != nil {
+				return err
+			}
+			s.printStatus(&status, raft.Term, addr, time.Now())
+			return nil
 		}),
 	}
 }
 
-func (s *session) printStatus(st *wire.Status, addr string, now time.Time) {
+const noLeader = "NO LEADER: nothing can be changed just now"
+
+func (s *session) printStatus(st *wire.Status, term uint64, addr string, now time.Time) {
 	fmt.Fprintf(s.out, "FrameDB %s, %s driver, answered by %s at %s\n", st.Version, st.Driver, st.Node, addr)
 	leader := "leader " + string(st.Leader)
 	if st.Leader == "" {
-		leader = "NO LEADER: nothing can be changed just now"
+		leader = noLeader
 	}
-	fmt.Fprintf(s.out, "up %s, %s, index %d\n\n", age(now.Sub(st.StartedAt)), leader, st.Index)
-
-	t := newTable(s.out, "NODE", "ADDRESS", "TAGS", "STATE", "RAFT", "VERSION")
-	for _, m := range st.Members {
-		t.row(m.Name, m.Address, join(m.Tags), aliveWord(m.Alive), raftWord(&m), m.Version)
-	}
-	t.flush()
-
+	fmt.Fprintf(s.out, "up %s, %s, term %d, index %d\n\n", age(now.Sub(st.StartedAt)), leader, term, st.Index)
+	s.memberTable(st.Members)
 	if len(st.Clusters) > 0 {
 		fmt.Fprintln(s.out)
-		s.clusterTable(worstFirst(st.Clusters))
-		if more := len(st.Clusters) - statusClusters; more > 0 {
-			fmt.Fprintf(s.out, "and %d more; see framedb cluster list\n", more)
-		}
+		s.clusterTable(worstFirst(st.Clusters, clusterUrgency))
+		s.noteMore(len(st.Clusters), "framedb cluster list")
 	}
 	if len(st.Storage) > 0 {
 		fmt.Fprintln(s.out)
@@ -62,55 +65,98 @@ func (s *session) printStatus(st *wire.Status, addr string, now time.Time) {
 		}
 		t.flush()
 	}
-	fmt.Fprintf(s.out, "\n%s, %s, %s\n", plural(len(st.Clusters), "cluster"), plural(st.Sources, "source"), plural(st.Mappings, "mapping"))
-	if len(st.Degraded) == 0 {
+	fmt.Fprintf(s.out, "\n%s, %s, %s, %s\n", nodeCount(st.Members), plural(len(st.Clusters), "cluster"), plural(st.Sources, "source"), plural(st.Mappings, "mapping"))
+	wrong := append(versionsDiffer(st.Members), st.Degraded...)
+	if len(wrong) == 0 {
 		fmt.Fprintln(s.out, "nothing is degraded")
 		return
 	}
 	fmt.Fprintln(s.out, "DEGRADED")
-	for _, reason := range st.Degraded {
+	for _, reason := range wrong {
 		fmt.Fprintln(s.out, "  "+reason)
 	}
 }
 
-func aliveWord(alive bool) string {
-	if alive {
-		return "alive"
+func (s *session) memberTable(members []wire.Member) {
+	t := newTable(s.out, "NODE", "ADDRESS", "TAGS", "STATE", "RAFT", "OWNED", "VERSION")
+	for _, m := range worstFirst(members, memberUrgency) {
+		t.row(m.Name, m.Address, join(m.Tags), nodeState(m.Alive, m.Draining), raftWord(m.Leader, m.Voter), m.Owned, m.Version)
 	}
-	return "dead"
+	t.flush()
+	s.noteMore(len(members), "framedb node list")
 }
 
-func raftWord(m *wire.Member) string {
-	switch {
-	case m.Leader:
-		return "leader"
-	case m.Voter:
-		return "voter"
+func (s *session) noteMore(n int, command string) {
+	if more := n - statusRows; more > 0 {
+		fmt.Fprintf(s.out, "and %d more; see %s\n", more, command)
 	}
-	return "reader"
+}
+
+// nodeCount is "5 nodes (4 alive, 3 voters)".
+func nodeCount(members []wire.Member) string {
+	alive, voters := 0, 0
+	for _, m := range members {
+		if m.Alive {
+			alive++
+		}
+		if m.Voter {
+			voters++
+		}
+	}
+	return fmt.Sprintf("%s (%d alive, %s)", plural(len(members), "node"), alive, plural(voters, "voter"))
+}
+
+// versionsDiffer says which versions run beside each other, as they do while
+// an upgrade is under way.
+func versionsDiffer(members []wire.Member) []string {
+	nodes := map[string]int{}
+	for _, m := range members {
+		if m.Alive {
+			nodes[m.Version]++
+		}
+	}
+	if len(nodes) < 2 {
+		return nil
+	}
+	var each []string
+	for version, n := range nodes {
+		each = append(each, fmt.Sprintf("%s on %s", version, plural(n, "node")))
+	}
+	slices.Sort(each)
+	return []string{"versions differ: " + strings.Join(each, ", ")}
 }
 
 // worstFirst cuts the list to what fits on the screen, and keeps those that
 // need a look.
-func worstFirst(clusters []wire.Cluster) []wire.Cluster {
-	if len(clusters) <= statusClusters {
-		return clusters
+func worstFirst[T any](all []T, urgency func(*T) int) []T {
+	if len(all) <= statusRows {
+		return all
 	}
-	sorted := slices.Clone(clusters)
-	slices.SortStableFunc(sorted, func(a, b wire.Cluster) int {
-		return urgency(b.Status.Phase) - urgency(a.Status.Phase)
-	})
-	return sorted[:statusClusters]
+	sorted := slices.Clone(all)
+	slices.SortStableFunc(sorted, func(a, b T) int { return urgency(&b) - urgency(&a) })
+	return sorted[:statusRows]
 }
 
-func urgency(p wire.Phase) int {
-	return slices.Index([]wire.Phase{wire.PhaseReady, wire.PhaseRemoving, wire.PhaseCreating, wire.PhaseDegraded}, p)
+func clusterUrgency(c *wire.Cluster) int {
+	return slices.Index([]wire.Phase{wire.PhaseReady, wire.PhaseRemoving, wire.PhaseCreating, wire.PhaseDegraded}, c.Status.Phase)
+}
+
+func memberUrgency(m *wire.Member) int {
+	return slices.Index([]string{"reader", "voter", "leader", "draining", "dead"}, memberWord(m))
+}
+
+// memberWord is what is most worth knowing of a member.
+func memberWord(m *wire.Member) string {
+	if state := nodeState(m.Alive, m.Draining); state != "alive" {
+		return state
+	}
+	return raftWord(m.Leader, m.Voter)
 }
 
 func (s *session) clusterTable(clusters []wire.Cluster) {
-	t := newTable(s.out, "CLUSTER", "NODE TAG", "PHASE", "MEMBERS", "MASTER", "REASON")
+	t := newTable(s.out, "CLUSTER", "NODE TAG", "PHASE", "MEMBERS", "MASTER", "OWNER", "REASON")
 	for _, c := range clusters {
-		t.row(c.Name, c.NodeTag, c.Status.Phase, fmt.Sprintf("%d/%d", c.Status.ReadyMembers, c.Replicas), c.Status.Master, c.Status.Reason)
+		t.row(c.Name, c.NodeTag, c.Status.Phase, fmt.Sprintf("%d/%d", c.Status.ReadyMembers, c.Replicas), c.Status.Master, c.Status.Owner, c.Status.Reason)
 	}
 	t.flush()
 }

@@ -30,6 +30,9 @@ type Options struct {
 	// NodeTag is empty for the first tag of the node that is asked.
 	NodeTag wire.NodeTag
 	Source  wire.SourceID
+	// Command begins a command line that can be run as it is noted, such as
+	// "framedb --addr host:port".
+	Command string
 	// Keep leaves the cluster and the mapping; otherwise those that were made
 	// here are removed at the end.
 	Keep bool
@@ -45,7 +48,7 @@ type Options struct {
 
 // Defaults are ten seconds of a camera.
 func Defaults() Options {
-	return Options{Frames: 250, FPS: 25, Cluster: "demo", Replicas: 3, Source: "demo-cam", Keep: true,
+	return Options{Frames: 250, FPS: 25, Cluster: "demo", Replicas: 3, Source: "demo-cam", Command: "framedb", Keep: true,
 		Progress: func(int, int, int) {}, Note: func(string) {}, Logger: slog.New(slog.DiscardHandler)}
 }
 

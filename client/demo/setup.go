@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/framedb/framedb/client"
@@ -89,7 +90,8 @@ func (s *stage) ownTag(ctx context.Context) (wire.NodeTag, error) {
 }
 
 // mapping makes the source write to the cluster. A mapping that is there
-// already is used when it leads to the same cluster.
+// already is used when it leads to the same cluster, and left as it is: its
+// metadata are for the source's own writers, and a run needs none.
 func (s *stage) mapping(ctx context.Context, sizes []string) error {
 	metadata, err := json.Marshal(map[string]any{"sizes": sizes, "ref_count": readers})
 	if err != nil {
@@ -110,8 +112,7 @@ func (s *stage) mapping(ctx context.Context, sizes []string) error {
 			return wire.Errorf(wire.CodeConflict, "source %s writes to cluster %s already: give another --source", source, r.Cluster)
 		}
 	}
-	_, err = s.client.UpdateMapping(ctx, source, s.tag, wire.UpdateMapping{Metadata: metadata})
-	return err
+	return nil
 }
 
 // tearDown removes what was made, also when ctx has ended, and says what
@@ -119,7 +120,7 @@ func (s *stage) mapping(ctx context.Context, sizes []string) error {
 func (s *stage) tearDown(ctx context.Context) error {
 	if s.opts.Keep {
 		if s.complete {
-			s.opts.Note(fmt.Sprintf("cluster %[1]s and source %[2]s stay, without frames; to take them away: framedb source unmap %[2]s && framedb cluster remove %[1]s", s.opts.Cluster, s.opts.Source))
+			s.noteWhatStays()
 		}
 		return nil
 	}
@@ -136,4 +137,20 @@ func (s *stage) tearDown(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// noteWhatStays says how to take away what this run made, and nothing else.
+func (s *stage) noteWhatStays() {
+	var commands []string
+	if s.madeMapping {
+		commands = append(commands, fmt.Sprintf("%s source unmap %s --node-tag %s", s.opts.Command, s.opts.Source, s.tag))
+	}
+	if s.madeCluster {
+		commands = append(commands, fmt.Sprintf("%s cluster remove %s", s.opts.Command, s.opts.Cluster))
+	}
+	note := fmt.Sprintf("cluster %s and source %s stay, without frames", s.opts.Cluster, s.opts.Source)
+	if len(commands) > 0 {
+		note += "; to take away what was made: " + strings.Join(commands, " && ")
+	}
+	s.opts.Note(note)
 }

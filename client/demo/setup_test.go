@@ -70,7 +70,7 @@ func TestOnlyWhatWasMadeIsTakenAway(t *testing.T) {
 	}
 	const (
 		create, map_ = "POST /v1/clusters", "POST /v1/sources/demo-cam/mappings"
-		wait, meta   = "PATCH /v1/clusters/demo", "PATCH /v1/sources/demo-cam/mappings/node-1"
+		wait         = "PATCH /v1/clusters/demo"
 		unmap, drop  = "DELETE /v1/sources/demo-cam/mappings/node-1", "DELETE /v1/clusters/demo"
 	)
 	cases := []struct {
@@ -83,7 +83,7 @@ func TestOnlyWhatWasMadeIsTakenAway(t *testing.T) {
 	}{
 		{"nothing is there", &scene{created: wire.PhaseReady}, false, "", nil, []string{create, map_, unmap, drop}},
 		{"nothing is there, kept", &scene{created: wire.PhaseReady}, true, "", nil, []string{create, map_}},
-		{"all is there", &scene{cluster: cluster(wire.PhaseReady), mapped: "demo"}, false, "", nil, []string{map_, meta}},
+		{"all is there", &scene{cluster: cluster(wire.PhaseReady), mapped: "demo"}, false, "", nil, []string{map_}},
 		{"the cluster is there", &scene{cluster: cluster(wire.PhaseDegraded)}, false, "node-1", nil, []string{map_, unmap}},
 		{"the cluster is being made", &scene{cluster: cluster(wire.PhaseCreating)}, false, "", nil, []string{wait, map_, unmap}},
 		{"the cluster is being removed", &scene{cluster: cluster(wire.PhaseRemoving)}, false, "", wire.ErrUnavailable, nil},
@@ -121,5 +121,27 @@ func TestOnlyWhatWasMadeIsTakenAway(t *testing.T) {
 				t.Errorf("notes: %q", notes)
 			}
 		})
+	}
+}
+
+func TestTheNoteOfWhatStaysCanBeRun(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		cluster, mapping bool
+		want             string
+	}{
+		{true, true, "cluster demo and source demo-cam stay, without frames; to take away what was made: " +
+			"bin/framedb --addr h:1 source unmap demo-cam --node-tag node-1 && bin/framedb --addr h:1 cluster remove demo"},
+		{false, true, "cluster demo and source demo-cam stay, without frames; to take away what was made: " +
+			"bin/framedb --addr h:1 source unmap demo-cam --node-tag node-1"},
+		{false, false, "cluster demo and source demo-cam stay, without frames"},
+	} {
+		o := Defaults()
+		var notes []string
+		o.Command, o.Note = "bin/framedb --addr h:1", func(line string) { notes = append(notes, line) }
+		s := &stage{opts: o, tag: "node-1", madeCluster: tc.cluster, madeMapping: tc.mapping, complete: true}
+		if err := s.tearDown(t.Context()); err != nil || len(notes) != 1 || notes[0] != tc.want {
+			t.Errorf("%v, noted %q\n want %q", err, notes, tc.want)
+		}
 	}
 }

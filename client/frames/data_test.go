@@ -17,6 +17,29 @@ import (
 	"github.com/framedb/framedb/internal/redistest"
 )
 
+// What a call adds to its two system calls must stay small next to them. It is
+// not parallel: all of the process is counted.
+func TestASmallFrameCostsFewAllocations(t *testing.T) {
+	cluster := redistest.StartCluster(t, 1)
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	pairs := []frames.Pair{{Key: "k", Value: make([]byte, 1<<10)}}
+	write := testing.AllocsPerRun(200, func() {
+		if err := c.Put(t.Context(), pairs, frames.PutOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	read := testing.AllocsPerRun(200, func() {
+		batch, err := c.Get(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch.Release()
+	})
+	if write > 3 || read > 7 { // 2 and 5, and some for the race detector
+		t.Errorf("a write allocates %v times, a read %v times", write, read)
+	}
+}
+
 func TestWhatWasPutIsReadAndMissingIsTold(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 1)

@@ -20,8 +20,8 @@ const TokenPrefix = "framedb:token:"
 // and clients of two versions must not replace each other's. Raise it with
 // every change of framedb.lua.
 const (
-	library  = "framedb_1"
-	function = "framedb_decrement_1"
+	library  = "framedb_2"
+	function = "framedb_decrement_2"
 )
 
 //go:embed framedb.lua

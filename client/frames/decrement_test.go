@@ -151,10 +151,15 @@ func TestACountThatIsNoIntegerChangesNothing(t *testing.T) {
 		putFrame(t, c, n+2, "1", "8x8")
 		putFrame(t, c, n+3, bad, "8x8")
 		putFrame(t, c, n+4, "2", "8x8")
-		_, err := c.Decrement(t.Context(), "t", []wire.Decrement{
-			drop(n+1, 1, "8x8"), drop(n+2, 7, "8x8"), drop(n+5, 3), drop(n+3, 1), drop(n+4, 1, "8x8")})
-		if !errors.Is(err, wire.ErrInvalidArgument) || wire.AsError(err).Field != key(n+3).Count() {
-			t.Errorf("%q: got %v", bad, err)
+		for _, batch := range [][]wire.Decrement{
+			{drop(n+1, 1, "8x8"), drop(n+2, 7, "8x8"), drop(n+5, 3), drop(n+3, 1), drop(n+4, 1, "8x8")},
+			{drop(n+1, 1), drop(n+4, 1), drop(n+3, 1)}, // the one before it was there
+			{drop(n+3, 1), drop(n+1, 1), drop(n+4, 1)}, // none before it
+		} {
+			_, err := c.Decrement(t.Context(), "t", batch)
+			if !errors.Is(err, wire.ErrInvalidArgument) || wire.AsError(err).Field != key(n+3).Count() {
+				t.Errorf("%q: got %v", bad, err)
+			}
 		}
 		for m, want := range map[int]string{n + 1: "5", n + 2: "1", n + 3: bad, n + 4: "2"} {
 			if got, err := rdb.Get(t.Context(), key(m).Count()).Result(); err != nil || got != want {

@@ -102,7 +102,7 @@ func TestBuffersAreOfTheRightSize(t *testing.T) {
 
 func TestTheScriptIsWhatItsVersionSays(t *testing.T) {
 	// Clients of two versions share a server: a change needs a new version.
-	if !strings.Contains(functionCode(), "name=framedb_1\n") || !strings.Contains(functionCode(), "'framedb_decrement_1'") {
+	if !strings.Contains(functionCode(), "name=framedb_2\n") || !strings.Contains(functionCode(), "'framedb_decrement_2'") {
 		t.Error("the names of the library and the function have no version")
 	}
 }

@@ -42,6 +42,11 @@ type final struct{ error }
 
 func (f final) Unwrap() error { return f.error }
 
+func isFinal(err error) bool {
+	_, ok := errors.AsType[final](err)
+	return ok
+}
+
 // retry calls f until it succeeds, fails for good, or RetryFor has passed since
 // its first failure.
 func (c *Cluster) retry(ctx context.Context, f func() error) error {
@@ -49,13 +54,13 @@ func (c *Cluster) retry(ctx context.Context, f func() error) error {
 	var deadline time.Time
 	for {
 		err := f()
-		var end final
-		switch {
-		case err == nil:
+		if err == nil {
 			return nil
-		case errors.As(err, &end):
+		}
+		if end, ok := errors.AsType[final](err); ok {
 			return end.error
-		case ctx.Err() != nil:
+		}
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if pause == nil {
@@ -100,8 +105,11 @@ func (c *Cluster) do(ctx context.Context, repeatable bool, op func(*conn) error)
 
 // judge gives the connection back and decides what err means for the call.
 func (c *Cluster) judge(ctx context.Context, l *link, cn *conn, repeatable bool, err error) error {
-	var end final
-	if err == nil || errors.As(err, &end) || resp.CodeOf(err) != "" {
+	if err == nil {
+		l.put(cn, true)
+		return nil
+	}
+	if isFinal(err) || resp.CodeOf(err) != "" {
 		l.put(cn, true)
 		if moved(err) {
 			c.drop(l)
@@ -142,7 +150,7 @@ func forGood(err error) error {
 	case "OOM":
 		return final{withCode(wire.CodeOverloaded, "the FrameDB is full", err)}
 	}
-	if err := notAdmitted(err); errors.As(err, &final{}) {
+	if err := notAdmitted(err); isFinal(err) {
 		return err
 	}
 	return final{withCode(wire.CodeInternal, "Redis refuses", err)}

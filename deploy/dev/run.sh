@@ -13,14 +13,26 @@ else
   echo $! >"$pidfile"
   for _ in $(seq 150); do
     curl -fs --unix-socket "$data/agent.sock" http://agent/readyz >/dev/null 2>&1 && break
-    agent_pid >/dev/null || { echo "the agent did not start:" >&2; tail -n 20 "$data/agent.log" >&2; exit 1; }
+    agent_pid >/dev/null || {
+      echo "the agent did not start:" >&2
+      tail -n 20 "$data/agent.log" >&2
+      echo "If the port is taken, give another one: FRAMEDB_LISTEN=127.0.0.1:5055 make run" >&2
+      exit 1
+    }
     sleep 0.1
   done
   echo "agent is up (pid $(cat "$pidfile"), log $data/agent.log)"
 fi
 
+addr="unix://$data/agent.sock"
 status=0
-bin/framedb demo --addr "unix://$data/agent.sock" "$@" || status=$?
-echo
-echo "The agent stays up on http://127.0.0.1:5000 and unix://$data/agent.sock. See it: bin/framedb status. End it: make stop"
+bin/framedb demo --addr "$addr" "$@" || status=$?
+cat <<EOF
+
+The agent stays up. Look around, and end it, its Redis and its data by make stop:
+
+    export FRAMEDB_ADDR=$addr${FRAMEDB_RUN_DIR:+ FRAMEDB_RUN_DIR=$FRAMEDB_RUN_DIR}
+    bin/framedb status
+    make stop
+EOF
 exit $status

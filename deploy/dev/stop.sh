@@ -15,4 +15,5 @@ if pid=$(agent_pid); then
 else
   echo "no agent is up"
 fi
+end_redis "$data"
 rm -rf "$data"

@@ -204,6 +204,15 @@ func (c *Config) completePrograms() error {
 	return checkVersion(c.RedisServer)
 }
 
+// Programs returns the programs that a Config with these two names runs.
+//
+// Errors: those of New about programs, with the key named.
+func Programs(server, sentinel string) (redisServer, redisSentinel string, err error) {
+	c := Config{RedisServer: server, RedisSentinel: sentinel}
+	err = c.completePrograms()
+	return c.RedisServer, c.RedisSentinel, err
+}
+
 func lookUp(path, name string) (string, error) {
 	if path == "" {
 		found, err := exec.LookPath(name)

@@ -97,6 +97,9 @@ func (d *Driver) openDirs() error {
 // Name is "process".
 func (d *Driver) Name() string { return "process" }
 
+// NodeBound is true: processes and their files are on this machine.
+func (d *Driver) NodeBound() bool { return true }
+
 // Password is Config.Password.
 func (d *Driver) Password() string { return d.cfg.Password }
 

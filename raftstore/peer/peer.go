@@ -71,6 +71,9 @@ type Port struct {
 	raft *incoming
 	call *incoming
 
+	mu      sync.Mutex
+	cluster string // guarded by mu
+
 	closing chan struct{}
 	working sync.WaitGroup // accept, and one handshake for each new connection
 	once    sync.Once
@@ -193,7 +196,7 @@ func (p *Port) greet(conn net.Conn) {
 	if hello.kind == KindRaft {
 		to = p.raft
 	}
-	to.put(conn)
+	to.put(arrival{conn, hello.cluster})
 }
 
 func (p *Port) check(hello preface) error {
@@ -202,6 +205,8 @@ func (p *Port) check(hello preface) error {
 		return wire.Errorf(wire.CodeForbidden, "this agent is of the FrameDB %q, not %q", p.cfg.Label, hello.label)
 	case hello.to != "" && hello.to != p.cfg.Node:
 		return wire.Errorf(wire.CodeForbidden, "this is the agent %q, not %q", p.cfg.Node, hello.to)
+	case hello.kind == KindRaft && !p.inCluster(hello.cluster):
+		return wire.Errorf(wire.CodeForbidden, "this agent does not belong to that cluster")
 	case hello.kind != KindRaft && hello.kind != KindCall:
 		return wire.Errorf(wire.CodeInvalidArgument, "connections of kind %q are unknown: upgrade this agent", hello.kind)
 	}
@@ -236,7 +241,7 @@ func (p *Port) introduce(ctx context.Context, conn net.Conn, kind Kind, to wire.
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	hello := preface{kind: kind, label: p.cfg.Label, from: p.cfg.Node, to: to}
+	hello := preface{kind: kind, label: p.cfg.Label, from: p.cfg.Node, to: to, cluster: p.ofCluster()}
 	if _, err := conn.Write(hello.encode()); err != nil {
 		return err
 	}
@@ -270,6 +275,25 @@ func SplitAddress(a raft.ServerAddress) (name wire.NodeName, addr string) {
 	return "", string(a)
 }
 
+// SetCluster says which cluster this agent belongs to; at first it is none.
+// Raft's connections of any other, and of none, are refused. When SetCluster
+// returns, those that were of another one have ended, and what came over them
+// has been answered. Errors: ctx's, when that was not so in time.
+func (p *Port) SetCluster(ctx context.Context, cluster string) error {
+	p.mu.Lock()
+	p.cluster = cluster
+	p.mu.Unlock()
+	return p.raft.endOthers(ctx, cluster)
+}
+
+func (p *Port) ofCluster() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cluster
+}
+
+func (p *Port) inCluster(cluster string) bool { return cluster != "" && cluster == p.ofCluster() }
+
 // Raft is the stream layer of Raft's network transport.
 func (p *Port) Raft() raft.StreamLayer { return stream{p.raft} }
 
@@ -287,10 +311,16 @@ func (s stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Con
 	return s.port.Dial(ctx, KindRaft, name, addr)
 }
 
+// arrival is a connection whose preface was read.
+type arrival struct {
+	net.Conn
+	cluster string
+}
+
 // incoming is a net.Listener of the connections of one kind.
 type incoming struct {
 	port  *Port
-	conns chan net.Conn
+	conns chan arrival
 
 	closed chan struct{}
 	mu     sync.Mutex
@@ -300,22 +330,37 @@ type incoming struct {
 // accepted is a connection that ends with its listener, because Raft's
 // transport leaves those that came in open.
 type accepted struct {
-	net.Conn
-	l *incoming
+	arrival
+	l    *incoming
+	once sync.Once
+	done chan struct{} // closed by Close: its user is through with it
+}
+
+// Read ends like one whose caller went when it was closed here: that is how
+// connections end in good order.
+func (c *accepted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if errors.Is(err, net.ErrClosed) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 func (c *accepted) Close() error {
-	c.l.mu.Lock()
-	delete(c.l.live, c)
-	c.l.mu.Unlock()
+	c.once.Do(func() {
+		c.l.mu.Lock()
+		delete(c.l.live, c)
+		c.l.mu.Unlock()
+		close(c.done)
+	})
 	return c.Conn.Close()
 }
 
 func newIncoming(p *Port) *incoming {
-	return &incoming{port: p, conns: make(chan net.Conn), closed: make(chan struct{}), live: map[*accepted]bool{}}
+	return &incoming{port: p, conns: make(chan arrival), closed: make(chan struct{}), live: map[*accepted]bool{}}
 }
 
-func (l *incoming) put(conn net.Conn) {
+func (l *incoming) put(conn arrival) {
 	select {
 	case l.conns <- conn:
 	case <-l.closed:
@@ -327,21 +372,60 @@ func (l *incoming) put(conn net.Conn) {
 
 // Accept returns the next connection, its preface read.
 func (l *incoming) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.conns:
-		c := &accepted{conn, l}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.live == nil {
+	for {
+		select {
+		case conn := <-l.conns:
+			c := &accepted{arrival: conn, l: l, done: make(chan struct{})}
+			switch taken, closed := l.take(c); {
+			case closed:
+				_ = conn.Close()
+				return nil, net.ErrClosed
+			case taken:
+				return c, nil
+			}
 			_ = conn.Close()
-			return nil, net.ErrClosed
+			continue
+		case <-l.closed:
+		case <-l.port.closing:
 		}
-		l.live[c] = true
-		return c, nil
-	case <-l.closed:
-	case <-l.port.closing:
+		return nil, net.ErrClosed
 	}
-	return nil, net.ErrClosed
+}
+
+// take notes a connection, unless the cluster changed since its preface.
+func (l *incoming) take(c *accepted) (taken, closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.live == nil {
+		return false, true
+	}
+	if l == l.port.raft && !l.port.inCluster(c.cluster) {
+		return false, false
+	}
+	l.live[c] = true
+	return true, false
+}
+
+// endOthers closes the connections of other clusters and waits until their
+// users are through with them.
+func (l *incoming) endOthers(ctx context.Context, cluster string) error {
+	var others []*accepted
+	l.mu.Lock()
+	for c := range l.live {
+		if c.cluster != cluster {
+			_ = c.Conn.Close()
+			others = append(others, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range others {
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // Close ends the connections of this kind and refuses further ones; the port

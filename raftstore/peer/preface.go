@@ -12,9 +12,10 @@ import (
 //
 //	"FDB" 1       4 bytes: what this is, and its version
 //	kind          1 byte
-//	label         1 byte length, then the bytes; so are from and to
+//	label         1 byte length, then the bytes; so are the next three
 //	from          the caller's node name
 //	to            the node name that is meant, empty for whoever is there
+//	cluster       the cluster that the caller belongs to, empty for none
 //
 // and the answer: 1 byte length and as many bytes of why it is refused, 0 for
 // welcome. What follows is the kind's own protocol.
@@ -22,13 +23,14 @@ type preface struct {
 	kind     Kind
 	label    string
 	from, to wire.NodeName
+	cluster  string
 }
 
 var magic = []byte{'F', 'D', 'B', 1}
 
 func (p preface) encode() []byte {
 	b := append(bytes.Clone(magic), byte(p.kind))
-	for _, word := range []string{p.label, string(p.from), string(p.to)} {
+	for _, word := range []string{p.label, string(p.from), string(p.to), p.cluster} {
 		b = append(append(b, byte(len(word))), word...)
 	}
 	return b
@@ -43,7 +45,7 @@ func readPreface(r io.Reader) (preface, error) {
 	if !bytes.Equal(head[:len(magic)], magic) {
 		return preface{}, fmt.Errorf("%q is not the beginning of a connection between agents", head[:len(magic)])
 	}
-	words := make([]string, 3)
+	words := make([]string, 4)
 	for i := range words {
 		word, err := readWord(r)
 		if err != nil {
@@ -51,7 +53,10 @@ func readPreface(r io.Reader) (preface, error) {
 		}
 		words[i] = word
 	}
-	return preface{kind: Kind(head[len(magic)]), label: words[0], from: wire.NodeName(words[1]), to: wire.NodeName(words[2])}, nil
+	return preface{
+		kind: Kind(head[len(magic)]), label: words[0],
+		from: wire.NodeName(words[1]), to: wire.NodeName(words[2]), cluster: words[3],
+	}, nil
 }
 
 func readWord(r io.Reader) (string, error) {

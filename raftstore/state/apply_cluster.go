@@ -21,7 +21,13 @@ func (c CreateClusters) apply(t *tx) (any, error) {
 	return created, nil
 }
 
-func (c ImportCluster) apply(t *tx) (any, error) { return t.createCluster(c.Name, c.Spec) }
+func (c ImportCluster) apply(t *tx) (any, error) {
+	row, err := t.createCluster(c.Name, c.Spec)
+	if err != nil || c.Owner == "" {
+		return row, err
+	}
+	return AssignOwner{Name: c.Name, Owner: c.Owner}.apply(t)
+}
 
 func (t *tx) createCluster(name wire.ClusterName, spec wire.ClusterSpec) (*wire.Cluster, error) {
 	if err := name.Validate(); err != nil {
@@ -137,6 +143,9 @@ func (c PurgeCluster) apply(t *tx) (any, error) {
 	if row.Status.Phase != wire.PhaseRemoving {
 		return nil, wire.Errorf(wire.CodeConflict, "cluster %q is not being removed", c.Name)
 	}
+	if c.Epoch != 0 && c.Epoch != row.Status.OwnerEpoch {
+		return nil, otherEpoch(row, c.Epoch)
+	}
 	for _, i := range t.InstancesOf(c.Name) {
 		t.delete(wire.TableInstances, i)
 	}
@@ -149,8 +158,8 @@ func (c ReportCluster) apply(t *tx) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Status.OwnerEpoch < old.Status.OwnerEpoch {
-		return nil, wire.Errorf(wire.CodeConflict, "cluster %q has a newer owner, %q", c.Name, old.Status.Owner)
+	if c.Status.Owner != old.Status.Owner || c.Status.OwnerEpoch != old.Status.OwnerEpoch {
+		return nil, otherEpoch(old, c.Status.OwnerEpoch)
 	}
 	status := c.Status
 	if old.Status.Phase == wire.PhaseRemoving {

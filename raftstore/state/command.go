@@ -18,7 +18,7 @@ type Command interface {
 type CommandType string
 
 // CreateClusters creates every named cluster with one spec, all or none, each
-// in PhaseCreating with Generation 1.
+// in PhaseCreating with Generation 1 and without an owner.
 //
 // Result: []wire.Cluster in the order of Names.
 // Errors: ErrInvalidArgument (a name or the spec; Names is empty or names one
@@ -40,8 +40,9 @@ type UpdateCluster struct {
 
 // RemoveCluster puts the cluster into PhaseRemoving and moves each of its
 // sources to the least loaded cluster that remains on the node tag (fewest
-// mappings, then name; never one that is being removed). Sources for which
-// none remains lose the mapping. Removing twice changes nothing more.
+// mappings, then name; never one that is being removed, and one whose owner is
+// draining only where there is no other). Sources for which none remains lose
+// the mapping. Removing twice changes nothing more.
 //
 // Result: wire.RemovedCluster.
 // Errors: ErrNotFound.
@@ -50,18 +51,56 @@ type RemoveCluster struct {
 }
 
 // PurgeCluster deletes a cluster in PhaseRemoving and its instances, once
-// nothing of it runs.
+// nothing of it runs. An owner says in which epoch it does so; 0 is not
+// checked.
 //
-// Result: none. Errors: ErrConflict (it is not being removed). A cluster that
-// is gone already is no error.
+// Result: none. Errors: ErrConflict (it is not being removed, or Epoch is not
+// the stored one). A cluster that is gone already is no error.
 type PurgeCluster struct {
-	Name wire.ClusterName `json:"name"`
+	Name  wire.ClusterName `json:"name"`
+	Epoch uint64           `json:"epoch,omitempty"`
 }
 
+// AssignOwner makes a node the owner of a cluster and raises OwnerEpoch by
+// one, which fences the former owner: of that one a Leftover remains. A ready
+// cluster is degraded until its new owner has reported.
+//
+// Epoch is the OwnerEpoch that the proposer saw, so that one of two who decide
+// at once is refused. A cluster that the node owns in Epoch or the one after
+// is left alone, so that a repeated command changes nothing.
+//
+// Result: wire.Cluster.
+// Errors: ErrNotFound (the cluster, or the node: Field is owner), ErrConflict
+// (another epoch; or, with Field owner, the node is draining, or does not
+// carry the tag of a cluster that is not being removed).
+type AssignOwner struct {
+	Name  wire.ClusterName `json:"name"`
+	Owner wire.NodeName    `json:"owner"`
+	Epoch uint64           `json:"epoch"`
+}
+
+// ReportUnattended says why nobody works on a cluster: a ready one becomes
+// degraded. Owner and epoch stay; the next report of the owner, or the next
+// owner, takes the reason away.
+//
+// Result: none. Errors: ErrNotFound, ErrConflict (another epoch).
+type ReportUnattended struct {
+	Name   wire.ClusterName `json:"name"`
+	Epoch  uint64           `json:"epoch"`
+	Reason string           `json:"reason"`
+}
+
+// ForgetLeftover says that a former owner has nothing of the cluster any more.
+//
+// Result: none. A leftover that is not stored, or is of another epoch, is no
+// error.
+type ForgetLeftover struct{ Leftover }
+
 // ReportCluster stores what the owner observed: the status and the complete
-// list of instances. A report from an older OwnerEpoch than the stored one is
-// refused. The phase of a cluster being removed stays. A report that changes
-// nothing leaves every index alone.
+// list of instances. Owner and epoch have to be the stored ones: a report
+// never changes them, and that of a former owner is refused. The phase of a
+// cluster being removed stays. A report that changes nothing leaves every
+// index alone.
 //
 // Result: none. Errors: ErrNotFound, ErrConflict (fenced).
 type ReportCluster struct {
@@ -71,12 +110,16 @@ type ReportCluster struct {
 }
 
 // ImportCluster stores a cluster that was found running and is not known yet,
-// in PhaseCreating, so that its owner brings it under control.
+// in PhaseCreating, so that its owner brings it under control. Owner is the
+// node on which its data is, where it is bound to one, and owns it from the
+// start, in epoch 1.
 //
-// Result: wire.Cluster. Errors: ErrInvalidArgument, ErrAlreadyExists.
+// Result: wire.Cluster. Errors: ErrInvalidArgument, ErrAlreadyExists, those of
+// AssignOwner.
 type ImportCluster struct {
-	Name wire.ClusterName `json:"name"`
-	Spec wire.ClusterSpec `json:"spec"`
+	Name  wire.ClusterName `json:"name"`
+	Spec  wire.ClusterSpec `json:"spec"`
+	Owner wire.NodeName    `json:"owner,omitempty"`
 }
 
 // CreateMapping maps a source on a node tag to Cluster or, when Cluster is
@@ -126,10 +169,26 @@ type UpdateMetadata struct {
 	Metadata json.RawMessage `json:"metadata"`
 }
 
-// RegisterNode stores an agent's registration. The label, which is the
-// users', stays as it is. Result: wire.Node. Errors: ErrInvalidArgument.
+// RegisterNode stores an agent's registration. Label and Draining, which are
+// the users', stay as they are. Result: wire.Node. Errors: ErrInvalidArgument.
 type RegisterNode struct {
 	Node wire.Node `json:"node"`
+}
+
+// DrainNode has a node take no further clusters, and no further sources where
+// another cluster on the tag can take them; or ends that.
+// Result: wire.Node. Errors: ErrNotFound.
+type DrainNode struct {
+	Name     wire.NodeName `json:"name"`
+	Draining bool          `json:"draining"`
+}
+
+// RemoveNode forgets a node, and what it may still have of clusters. An agent
+// that lives registers again when it starts.
+// Result: wire.Node as it was. Errors: ErrNotFound, ErrConflict (it owns
+// clusters; one is named).
+type RemoveNode struct {
+	Name wire.NodeName `json:"name"`
 }
 
 // LabelNode sets the node's label, or removes it when Label is empty.
@@ -157,6 +216,9 @@ func (RemoveCluster) Type() CommandType    { return "cluster.remove" }
 func (PurgeCluster) Type() CommandType     { return "cluster.purge" }
 func (ReportCluster) Type() CommandType    { return "cluster.report" }
 func (ImportCluster) Type() CommandType    { return "cluster.import" }
+func (AssignOwner) Type() CommandType      { return "cluster.assign" }
+func (ReportUnattended) Type() CommandType { return "cluster.unattended" }
+func (ForgetLeftover) Type() CommandType   { return "leftover.forget" }
 func (CreateMapping) Type() CommandType    { return "mapping.create" }
 func (RemoveMapping) Type() CommandType    { return "mapping.remove" }
 func (ReassignSource) Type() CommandType   { return "mapping.reassign" }
@@ -164,5 +226,7 @@ func (ReassignInstance) Type() CommandType { return "mapping.reassign_instance" 
 func (UpdateMetadata) Type() CommandType   { return "mapping.metadata" }
 func (RegisterNode) Type() CommandType     { return "node.register" }
 func (LabelNode) Type() CommandType        { return "node.label" }
+func (DrainNode) Type() CommandType        { return "node.drain" }
+func (RemoveNode) Type() CommandType       { return "node.remove" }
 func (PutPersistent) Type() CommandType    { return "persistent.put" }
 func (DeletePersistent) Type() CommandType { return "persistent.delete" }

@@ -12,9 +12,12 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// historySize bounds how many changes are remembered for subscribers that are
-// behind; those further behind start over with a reset.
-const historySize = 16384
+// What is remembered of changes for subscribers that are behind; those further
+// behind start over with a reset. A change keeps both rows in memory.
+const (
+	historySize  = 16384
+	historyBytes = 16 << 20
+)
 
 // history is the last changes, in memory only. It never blocks Apply: a
 // subscriber that falls out of it is told to start over.
@@ -22,6 +25,7 @@ type history struct {
 	mu      sync.Mutex
 	commits []commit      // guarded by mu, by index
 	changes int           // guarded by mu: sum over commits
+	bytes   int           // guarded by mu: sum over commits
 	floor   uint64        // guarded by mu: changes up to here are forgotten
 	wake    chan struct{} // guarded by mu: closed and replaced at every change
 }
@@ -29,6 +33,7 @@ type history struct {
 type commit struct {
 	index   uint64
 	changes []change
+	bytes   int
 }
 
 type change struct {
@@ -46,11 +51,19 @@ func (h *history) add(index uint64, raw memdb.Changes) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.commits = append(h.commits, commit{index, changes})
+	c := commit{index, changes, 0}
+	for _, ch := range changes {
+		c.bytes += rowSize(ch.before) + rowSize(ch.after)
+	}
+	h.commits = append(h.commits, c)
 	h.changes += len(changes)
-	for h.changes > historySize && len(h.commits) > 1 {
-		h.floor = h.commits[0].index
-		h.changes -= len(h.commits[0].changes)
+	h.bytes += c.bytes
+	for (h.changes > historySize || h.bytes > historyBytes) && len(h.commits) > 1 {
+		first := h.commits[0]
+		h.floor = first.index
+		h.changes -= len(first.changes)
+		h.bytes -= first.bytes
+		h.commits[0] = commit{} // the slice stays until it grows
 		h.commits = h.commits[1:]
 	}
 	h.broadcastLocked()
@@ -60,7 +73,7 @@ func (h *history) add(index uint64, raw memdb.Changes) {
 func (h *history) reset(index uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.commits, h.changes, h.floor = nil, 0, index
+	h.commits, h.changes, h.bytes, h.floor = nil, 0, 0, index
 	h.broadcastLocked()
 }
 
@@ -106,6 +119,20 @@ func toChanges(raw memdb.Changes) []change {
 		return strings.Compare(a.key, b.key)
 	})
 	return changes
+}
+
+// rowSize is about how many bytes a row takes, apart from what all rows take.
+func rowSize(row any) int {
+	const fields = 256
+	switch r := row.(type) {
+	case nil:
+		return 0
+	case *wire.Mapping:
+		return fields + len(r.Metadata)
+	case *wire.PersistentInstance:
+		return fields + len(r.Parameters)
+	}
+	return 2 * fields
 }
 
 // rowKey is the key by which an event names a row.

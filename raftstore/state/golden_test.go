@@ -56,6 +56,28 @@ func TestSnapshotsOfVersion1AreRead(t *testing.T) {
 	checkDerived(t, l)
 }
 
+// TestSnapshotsWithOwnersAreRead restores one that was written when nodes began
+// to drain and clusters to change hands.
+func TestSnapshotsWithOwnersAreRead(t *testing.T) {
+	f, err := os.Open("testdata/snapshot-v1-owners.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l := newLog()
+	if err := l.Restore(f); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "nodes", l.View().Nodes(), []wire.Node{
+		{Name: "n1", Tags: []wire.NodeTag{"node-1"}, DataID: "d1", Draining: true, CreateIndex: 1, ModifyIndex: 6},
+		{Name: "n2", Tags: []wire.NodeTag{"node-1"}, DataID: "d2", CreateIndex: 2, ModifyIndex: 2},
+	})
+	same(t, "leftovers", l.View().LeftoversOn("n1"), []state.Leftover{{Cluster: "a", Node: "n1", Epoch: 1}})
+	if c := l.View().ClustersOwnedBy("n2"); len(c) != 1 || c[0].Name != "a" || c[0].Status.OwnerEpoch != 2 {
+		t.Errorf("n2 owns %v", c)
+	}
+}
+
 // same compares rows with what they were when the snapshot was written.
 func same[T any](t *testing.T, what string, got []*T, want []T) {
 	t.Helper()

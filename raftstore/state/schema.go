@@ -13,9 +13,10 @@ import (
 
 // Tables beside wire.Tables; they cannot be watched.
 const (
-	tableCounters = "counters"
-	tableLoads    = "loads"
-	tableRequests = "requests"
+	tableCounters  = "counters"
+	tableLeftovers = "leftovers"
+	tableLoads     = "loads"
+	tableRequests  = "requests"
 )
 
 // Indexes. Every index is unique: what would not be has the primary key behind
@@ -24,6 +25,7 @@ const (
 	byID      = "id"
 	byTag     = "tag"     // clusters, loads, nodes
 	byCluster = "cluster" // instances, mappings
+	byOwner   = "owner"   // clusters
 	byIndex   = "index"   // requests, oldest first
 )
 
@@ -39,6 +41,8 @@ const (
 	countSources  = "sources"
 	countMappings = "mappings"
 	countRequests = "requests"
+	// countRequestBytes is how long their results are.
+	countRequestBytes = "requests/bytes"
 )
 
 func countTable(t wire.Table) string { return "table/" + string(t) }
@@ -69,7 +73,8 @@ func schema() *memdb.DBSchema {
 			index(byTag, byEach[wire.Node](nodeTagKeys))),
 		string(wire.TableClusters): table(wire.TableClusters,
 			index(byID, by[wire.Cluster](func(c *wire.Cluster) []byte { return key(string(c.Name)) })),
-			index(byTag, by[wire.Cluster](func(c *wire.Cluster) []byte { return key(string(c.NodeTag), string(c.Name)) }))),
+			index(byTag, by[wire.Cluster](func(c *wire.Cluster) []byte { return key(string(c.NodeTag), string(c.Name)) })),
+			index(byOwner, by[wire.Cluster](ownerKey))),
 		string(wire.TableInstances): table(wire.TableInstances,
 			index(byID, by[wire.Instance](func(i *wire.Instance) []byte { return key(string(i.ID)) })),
 			index(byCluster, by[wire.Instance](instanceClusterKey))),
@@ -84,6 +89,8 @@ func schema() *memdb.DBSchema {
 			}))),
 		tableCounters: table(tableCounters,
 			index(byID, by[counter](func(c *counter) []byte { return key(c.Name) }))),
+		tableLeftovers: table(tableLeftovers,
+			index(byID, by[Leftover](func(l *Leftover) []byte { return key(string(l.Node), string(l.Cluster)) }))),
 		tableLoads: table(tableLoads,
 			index(byID, by[load](func(l *load) []byte { return key(string(l.Cluster)) })),
 			index(byTag, by[load](loadTagKey))),
@@ -105,6 +112,14 @@ func table[N ~string](name N, indexes ...*memdb.IndexSchema) *memdb.TableSchema 
 
 func index(name string, indexer memdb.Indexer) *memdb.IndexSchema {
 	return &memdb.IndexSchema{Name: name, Unique: true, AllowMissing: name != byID, Indexer: indexer}
+}
+
+// ownerKey leaves out a cluster that nobody owns.
+func ownerKey(c *wire.Cluster) []byte {
+	if c.Status.Owner == "" {
+		return nil
+	}
+	return key(string(c.Status.Owner), string(c.Name))
 }
 
 // loadTagKey sorts the clusters of a tag by mappings, then name. A closed one

@@ -34,7 +34,7 @@ type snapshotLine struct {
 // before the mappings that count towards them. Counters and loads are derived.
 var snapshotTables = []string{
 	string(wire.TableNodes), string(wire.TableClusters), string(wire.TableInstances),
-	string(wire.TablePersistent), string(wire.TableMappings), tableRequests,
+	string(wire.TablePersistent), string(wire.TableMappings), tableLeftovers, tableRequests,
 }
 
 // Snapshot returns a writer of the state as it is now; it does not hold up
@@ -167,8 +167,14 @@ func (t *tx) restoreRow(line snapshotLine) error {
 			}
 			return nil
 		})
+	case tableLeftovers:
+		return restore(t, line, func(*Leftover) error { return nil })
 	case tableRequests:
-		return restore(t, line, func(*request) error { t.count(countRequests, 1); return nil })
+		return restore(t, line, func(r *request) error {
+			t.count(countRequests, 1)
+			t.count(countRequestBytes, len(r.Result.Value))
+			return nil
+		})
 	}
 	return fmt.Errorf("the table is unknown to this agent: upgrade it")
 }

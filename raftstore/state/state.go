@@ -156,6 +156,9 @@ var readers = map[CommandType]func(json.RawMessage) (applier, error){
 	PurgeCluster{}.Type():     read[PurgeCluster],
 	ReportCluster{}.Type():    read[ReportCluster],
 	ImportCluster{}.Type():    read[ImportCluster],
+	AssignOwner{}.Type():      read[AssignOwner],
+	ReportUnattended{}.Type(): read[ReportUnattended],
+	ForgetLeftover{}.Type():   read[ForgetLeftover],
 	CreateMapping{}.Type():    read[CreateMapping],
 	RemoveMapping{}.Type():    read[RemoveMapping],
 	ReassignSource{}.Type():   read[ReassignSource],
@@ -163,6 +166,8 @@ var readers = map[CommandType]func(json.RawMessage) (applier, error){
 	UpdateMetadata{}.Type():   read[UpdateMetadata],
 	RegisterNode{}.Type():     read[RegisterNode],
 	LabelNode{}.Type():        read[LabelNode],
+	DrainNode{}.Type():        read[DrainNode],
+	RemoveNode{}.Type():       read[RemoveNode],
 	PutPersistent{}.Type():    read[PutPersistent],
 	DeletePersistent{}.Type(): read[DeletePersistent],
 }

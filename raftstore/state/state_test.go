@@ -108,6 +108,16 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		{"quorum above replicas", state.UpdateCluster{Name: "a", UpdateCluster: wire.UpdateCluster{Quorum: &four}}, wire.CodeInvalidArgument, "quorum"},
 		{"remove unknown", state.RemoveCluster{Name: "x"}, wire.CodeNotFound, ""},
 		{"purge in use", state.PurgeCluster{Name: "a"}, wire.CodeConflict, ""},
+		{"purge by a former owner", state.PurgeCluster{Name: "gone", Epoch: 1}, wire.CodeConflict, ""},
+		{"assign unknown", state.AssignOwner{Name: "x", Owner: "n1"}, wire.CodeNotFound, ""},
+		{"assign to unknown", state.AssignOwner{Name: "a", Owner: "n9"}, wire.CodeNotFound, "owner"},
+		{"assign in another epoch", state.AssignOwner{Name: "a", Owner: "n1", Epoch: 1}, wire.CodeConflict, ""},
+		{"assign without the tag", state.AssignOwner{Name: "c", Owner: "n1"}, wire.CodeConflict, "owner"},
+		{"import without the tag", state.ImportCluster{Name: "x", Spec: spec("node-2"), Owner: "n1"}, wire.CodeConflict, "owner"},
+		{"unattended unknown", state.ReportUnattended{Name: "x"}, wire.CodeNotFound, ""},
+		{"unattended in another epoch", state.ReportUnattended{Name: "a", Epoch: 1}, wire.CodeConflict, ""},
+		{"drain unknown", state.DrainNode{Name: "x", Draining: true}, wire.CodeNotFound, ""},
+		{"remove unknown node", state.RemoveNode{Name: "x"}, wire.CodeNotFound, ""},
 		{"report unknown", state.ReportCluster{Name: "x"}, wire.CodeNotFound, ""},
 		{"report foreign member", state.ReportCluster{Name: "a", Instances: []wire.Instance{{ID: "b-redis-node-0"}}}, wire.CodeInvalidArgument, "instances"},
 		{"map bad source", state.CreateMapping{Source: "../x", NodeTag: "node-1"}, wire.CodeInvalidArgument, "source_id"},
@@ -213,8 +223,10 @@ func TestRemovalMovesSourcesAndPurgeEnds(t *testing.T) {
 
 func TestReportsTouchOnlyWhatDiffersAndFence(t *testing.T) {
 	l := populated(t)
-	report := state.ReportCluster{Name: "a", Status: wire.ClusterStatus{Phase: wire.PhaseReady, OwnerEpoch: 2},
+	report := state.ReportCluster{Name: "a", Status: wire.ClusterStatus{Phase: wire.PhaseReady, Owner: "n1", OwnerEpoch: 1},
 		Instances: []wire.Instance{{ID: "a-redis-node-0", Cluster: "a"}, {ID: "a-redis-node-1", Cluster: "a"}}}
+	register(t, l, "n1", "n2")
+	must(t, l.do(t, state.AssignOwner{Name: "a", Owner: "n1"}))
 	must(t, l.do(t, report))
 	before := l.tables(t)
 	must(t, l.do(t, report))
@@ -226,9 +238,16 @@ func TestReportsTouchOnlyWhatDiffersAndFence(t *testing.T) {
 	if n := len(l.View().InstancesOf("a")); n != 1 {
 		t.Errorf("%d instances, want 1", n)
 	}
-	report.Status.OwnerEpoch = 1
-	if r := l.do(t, report); r.Err == nil || r.Err.Code != wire.CodeConflict {
-		t.Errorf("a former owner was heard: %v", r.Err)
+	must(t, l.do(t, state.AssignOwner{Name: "a", Owner: "n2", Epoch: 1}))
+	before = l.tables(t)
+	for _, by := range []wire.ClusterStatus{{Owner: "n1", OwnerEpoch: 1}, {Owner: "n1", OwnerEpoch: 2}, {Owner: "n2", OwnerEpoch: 3}, {}} {
+		report.Status = by
+		if r := l.do(t, report); r.Err == nil || r.Err.Code != wire.CodeConflict {
+			t.Errorf("a report of %q in epoch %d was heard: %v", by.Owner, by.OwnerEpoch, r.Err)
+		}
+	}
+	if l.tables(t) != before {
+		t.Error("a refused report changed something")
 	}
 }
 
@@ -368,7 +387,8 @@ func command() *rapid.Generator[state.Command] {
 		tag := wire.NodeTag(rapid.SampledFrom([]string{"node-1", "node-2"}).Draw(t, "tag"))
 		source := wire.SourceID(rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(t, "source"))
 		n := rapid.IntRange(0, 4).Draw(t, "replicas")
-		switch rapid.IntRange(0, 9).Draw(t, "kind") {
+		node := wire.NodeName(rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"))
+		switch rapid.IntRange(0, 14).Draw(t, "kind") {
 		case 0, 1:
 			return state.CreateClusters{Names: []wire.ClusterName{name}, Spec: spec(tag)}
 		case 2:
@@ -383,6 +403,14 @@ func command() *rapid.Generator[state.Command] {
 			return state.CreateMapping{Source: source, NodeTag: tag}
 		case 8:
 			return state.ReassignInstance{NodeTag: tag, Cluster: name}
+		case 9:
+			return state.RegisterNode{Node: wire.Node{Name: node, Tags: []wire.NodeTag{tag}}}
+		case 10, 11:
+			return state.AssignOwner{Name: name, Owner: node, Epoch: uint64(n)}
+		case 12:
+			return state.DrainNode{Name: node, Draining: n == 0}
+		case 13:
+			return state.RemoveNode{Name: node}
 		default:
 			return state.RemoveMapping{Source: source, NodeTag: tag}
 		}

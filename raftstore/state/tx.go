@@ -8,11 +8,12 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// Bounds of what is remembered of request IDs. A retry that comes later than
-// both is applied again.
+// Bounds of what is remembered of request IDs and their results. A retry that
+// comes later than any of them is applied again.
 const (
 	requestAge   = 10 * time.Minute
 	requestCount = 131072
+	requestBytes = 64 << 20
 )
 
 // request is a request ID that was applied, and what it gave.
@@ -133,14 +134,17 @@ func (t *tx) remember(env Envelope, res Result) {
 	}
 	must(t.txn.Insert(tableRequests, &request{ID: env.RequestID, At: env.At, Result: res}))
 	t.count(countRequests, 1)
+	t.count(countRequestBytes, len(res.Value))
 	for {
 		row, err := t.txn.First(tableRequests, byIndex)
 		must(err)
 		oldest := row.(*request)
-		if t.quiet(countRequests) <= requestCount && env.At.Sub(oldest.At) <= requestAge {
+		few := t.quiet(countRequests) <= requestCount && t.quiet(countRequestBytes) <= requestBytes
+		if few && env.At.Sub(oldest.At) <= requestAge || oldest.ID == env.RequestID {
 			return
 		}
 		must(t.txn.Delete(tableRequests, oldest))
 		t.count(countRequests, -1)
+		t.count(countRequestBytes, -len(oldest.Result.Value))
 	}
 }

@@ -113,20 +113,39 @@ func (v *View) ClustersOnTag(tag wire.NodeTag) []*wire.Cluster {
 	return many[wire.Cluster](v, string(wire.TableClusters), byTag, string(tag))
 }
 
+// ClustersOwnedBy returns the clusters that a node owns, by name.
+func (v *View) ClustersOwnedBy(n wire.NodeName) []*wire.Cluster {
+	return many[wire.Cluster](v, string(wire.TableClusters), byOwner, string(n))
+}
+
+// LeftoversOn returns what a node may still have of clusters that it owned, by
+// cluster.
+func (v *View) LeftoversOn(n wire.NodeName) []*Leftover {
+	return many[Leftover](v, tableLeftovers, byID, string(n))
+}
+
 // LeastLoaded returns the cluster on a node tag with the fewest mappings, of
-// several the first by name; none that is being removed.
+// several the first by name; none that is being removed, and one whose owner
+// is draining only where there is no other.
 func (v *View) LeastLoaded(tag wire.NodeTag) (*wire.Cluster, bool) {
 	return v.leastLoadedBut(tag, "")
 }
 
 // leastLoadedBut is LeastLoaded among the clusters other than one.
-func (v *View) leastLoadedBut(tag wire.NodeTag, but wire.ClusterName) (*wire.Cluster, bool) {
+func (v *View) leastLoadedBut(tag wire.NodeTag, but wire.ClusterName) (least *wire.Cluster, ok bool) {
 	for l := range rows[load](v, tableLoads, byTag, string(tag)) {
-		if l.Cluster != but {
-			return v.Cluster(l.Cluster)
+		if l.Cluster == but {
+			continue
+		}
+		c, _ := v.Cluster(l.Cluster)
+		if owner, known := v.Node(c.Status.Owner); !known || !owner.Draining {
+			return c, true
+		}
+		if least == nil {
+			least = c
 		}
 	}
-	return nil, false
+	return least, least != nil
 }
 
 // MostLoaded returns the cluster on a node tag with the most mappings, of

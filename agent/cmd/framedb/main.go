@@ -20,5 +20,8 @@ func main() {
 	logging.Disable()
 	root := cli.NewRoot(agent.Version())
 	root.AddCommand(agent.Command())
+	if raft, _, err := root.Find([]string{"raft"}); err == nil {
+		raft.AddCommand(agent.RecoverCommand())
+	}
 	os.Exit(cli.Execute(ctx, root))
 }

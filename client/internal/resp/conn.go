@@ -41,6 +41,12 @@ type Conn struct {
 	out   net.Buffers
 	ahead bool // the first large value begins with a write of its own
 	sent  bool
+
+	// Made once, so that a call allocates none.
+	interrupt func()           // ends a read or write under way
+	peek      func(fd uintptr) // sets quiet: open, and nothing to read
+	quiet     bool
+	peeked    [1]byte
 }
 
 type large struct {
@@ -62,8 +68,13 @@ func Dial(ctx context.Context, network, addr string) (*Conn, error) {
 func NewConn(nc net.Conn) *Conn {
 	c := &Conn{Reader: NewReader(nc), nc: nc}
 	_, c.ahead = nc.(*net.TCPConn)
+	c.interrupt = func() { nc.SetDeadline(time.Unix(1, 0)) }
 	if sys, ok := nc.(syscall.Conn); ok {
 		c.raw, _ = sys.SyscallConn()
+	}
+	c.peek = func(fd uintptr) {
+		_, _, err := syscall.Recvfrom(int(fd), c.peeked[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		c.quiet = err == syscall.EAGAIN
 	}
 	return c
 }
@@ -89,7 +100,7 @@ func (c *Conn) Within(ctx context.Context, timeout time.Duration) (end func() bo
 	if ctx.Done() == nil {
 		return func() bool { return true }
 	}
-	return context.AfterFunc(ctx, func() { c.nc.SetDeadline(time.Unix(1, 0)) })
+	return context.AfterFunc(ctx, c.interrupt)
 }
 
 // Do sends a command with everything appended before it, and reads one reply:
@@ -206,11 +217,5 @@ func (c *Conn) Alive() bool {
 	if c.raw == nil {
 		return true
 	}
-	alive := false
-	err := c.raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		alive = err == syscall.EAGAIN
-	})
-	return alive && err == nil
+	return c.raw.Control(c.peek) == nil && c.quiet
 }
