@@ -41,6 +41,7 @@ func newPlane(t *testing.T) *plane {
 		defer p.mu.Unlock()
 		ok(wire.Status{Node: "node1", Index: p.index, Members: p.agents})(w, r)
 	})
+	mux.HandleFunc("GET /readyz", ok(wire.HealthReport{Status: "ready"}))
 	mux.HandleFunc("GET /v1/credentials", ok(wire.Credentials{Password: redistest.Password}))
 	mux.HandleFunc("GET /v1/sources/{source}", p.source)
 	mux.HandleFunc("GET /v1/events", p.stream)
