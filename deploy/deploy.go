@@ -30,11 +30,19 @@ type Driver interface {
 	// Errors: ErrInvalidArgument (name or spec breaks a rule), ErrDiskFull,
 	// ErrUnavailable (a process did not start; the others were tried), ctx's.
 	Apply(ctx context.Context, name wire.ClusterName, spec wire.ClusterSpec) error
+	// Restart ends the member's Redis and starts it as a replica of the master.
+	// That the master and the others have the data is for the caller to see.
+	//
+	// Errors: ErrConflict (it is the master), ErrUnavailable (who is master is
+	// not known, or does not run, or the Redis did not start again),
+	// ErrNotFound, ErrInvalidArgument (no member's ID), ErrDiskFull, ctx's.
+	Restart(ctx context.Context, member wire.FrameDBID) error
 	// Remove ends everything of a cluster and deletes its data. Nothing to
 	// remove is success.
 	Remove(ctx context.Context, name wire.ClusterName) error
 	// List names the clusters of which there is something, sorted, with the
-	// spec by which they were last deployed.
+	// spec by which they were last deployed. One whose spec is lost is not
+	// among them until it is applied again.
 	List(ctx context.Context) ([]Found, error)
 	// ServeTag makes <socket dir>/<tag>.sock lead to the member's socket, in
 	// one step, or removes it when member is empty.
@@ -62,6 +70,9 @@ type Found struct {
 // Deployment is what was observed of a cluster.
 type Deployment struct {
 	Exists bool
+	// FilesLost says that something is gone which the next Apply puts back
+	// without touching what runs.
+	FilesLost bool
 	// Members are those that were ever made and not removed, by ordinal; after
 	// a half-done Apply some may be missing, or be beyond the replicas.
 	Members []Member
@@ -83,8 +94,12 @@ type Process struct {
 	Running bool
 	Host    string
 	Port    int
-	Socket  string // unix socket, on Node
+	Socket  string // unix socket, on Node; empty when it is not there
+	// NeedsRestart says that it runs, and has lost what it makes only when it
+	// starts, such as its socket. See Driver.Restart.
+	NeedsRestart bool
 	// Reason says in one sentence why it does not run, is held back from
-	// starting or is kept beyond the replicas; empty when all is well.
+	// starting, is kept beyond the replicas or needs a restart; empty when all
+	// is well.
 	Reason string
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy"
@@ -32,12 +33,25 @@ func (d *Driver) Apply(ctx context.Context, name wire.ClusterName, spec wire.Clu
 		return err
 	}
 	defer d.give(t)
-	c, err := d.load(name)
+	a, err := d.begin(t)
 	if err != nil {
 		return err
 	}
-	a := &application{Driver: d, turn: t, c: c, spec: spec, runs: map[string]bool{}, failed: map[string]error{}}
+	a.spec = spec
 	return a.run(ctx)
+}
+
+// begin loads the cluster to work on it, as it was last specified.
+func (d *Driver) begin(t *turn) (*application, error) {
+	procs, err := d.scan()
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.load(t.name, procs)
+	if err != nil {
+		return nil, err
+	}
+	return &application{Driver: d, turn: t, c: c, spec: c.spec, runs: map[string]bool{}, failed: map[string]error{}}, nil
 }
 
 func (a *application) run(ctx context.Context) error {
@@ -47,8 +61,9 @@ func (a *application) run(ctx context.Context) error {
 	if err := a.observe(); err != nil {
 		return err
 	}
+	a.keepKnowledge(ctx)
 	if a.settled() {
-		return nil
+		return a.result()
 	}
 	if a.fresh {
 		// Redis first: a Sentinel that finds no master would call it down.
@@ -56,7 +71,9 @@ func (a *application) run(ctx context.Context) error {
 		a.startSentinels(ctx, newestOf(a.c, 0))
 	} else {
 		a.startSentinels(ctx, nil)
-		a.claims = a.Driver.claims(ctx, a.runningSentinels())
+		if a.claims = a.Driver.claims(ctx, a.runningSentinels()); len(a.claims) == 0 {
+			a.claims = a.followed(ctx)
+		}
 		a.startSentinels(ctx, a.target())
 		a.startMembers(ctx)
 	}
@@ -81,7 +98,7 @@ func (a *application) stays(m *member) bool {
 func (a *application) observe() error {
 	for _, m := range a.c.members {
 		for _, s := range []server{m.redis(a.Driver), m.sentinel()} {
-			runs, err := a.look(a.turn, s)
+			_, runs, err := a.look(a.turn, s)
 			if err != nil {
 				return err
 			}
@@ -130,6 +147,32 @@ func (a *application) target() *deploy.Claim {
 	return nil
 }
 
+// followed stands in for the claims where no Sentinel runs and none left what
+// it knew: the master is whom every member that runs names, the master itself
+// and those that follow it, also one that has died.
+func (a *application) followed(ctx context.Context) []deploy.Claim {
+	var master wire.Endpoint
+	for _, m := range a.c.members {
+		if _, knows, err := readKnowledge(m.sentinel().conf()); err != nil || knows || a.runs[m.sentinel().conf()] {
+			return nil
+		}
+		s := m.redis(a.Driver)
+		if !a.runs[s.conf()] {
+			continue
+		}
+		names, err := a.askMaster(ctx, s.Endpoint)
+		if err != nil || master.Port != 0 && names != master {
+			return nil
+		}
+		master = names
+	}
+	if !slices.ContainsFunc(a.c.members, func(m *member) bool { return a.peer(m).Endpoint == master }) {
+		return nil
+	}
+	a.log.Warn("no Sentinel knows the master: they learn anew whom the members follow", "cluster", a.c.name, "master", address(master))
+	return []deploy.Claim{{Master: master}}
+}
+
 // newestOf is the claim that a member is the first master.
 func newestOf(c *cluster, ordinal int) *deploy.Claim {
 	m := c.member(ordinal)
@@ -160,6 +203,20 @@ func (a *application) startSentinels(ctx context.Context, told *deploy.Claim) {
 		starts = append(starts, start{s, sentinelConf(&a.cfg, s, &a.spec, k, others)})
 	}
 	a.startAll(ctx, starts)
+}
+
+// keepKnowledge has the Sentinels that run write down again what they know,
+// where that was lost.
+func (a *application) keepKnowledge(ctx context.Context) {
+	for _, m := range a.c.members {
+		s := m.sentinel()
+		if _, knows, err := readKnowledge(s.conf()); err != nil || knows || !a.runs[s.conf()] {
+			continue
+		}
+		if err := a.flushConfig(ctx, s.Endpoint); err != nil {
+			a.fail(s, fmt.Errorf("have it write %s: %w", s.conf(), err))
+		}
+	}
 }
 
 func (a *application) beside() beside {
@@ -260,7 +317,7 @@ func (a *application) startAll(ctx context.Context, starts []start) {
 func (a *application) fail(s server, err error) {
 	a.failed[s.conf()] = err
 	a.turn.reasons[s.conf()] = err.Error()
-	a.log.Warn("a server did not start", "kind", s.kind, "address", address(s.Endpoint), "error", err)
+	a.log.Warn("could not set up a server", "kind", s.kind, "address", address(s.Endpoint), "error", err)
 }
 
 // result is the first failure in the order of the members; Observe has all.

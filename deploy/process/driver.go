@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/framedb/framedb/client/sentinel"
@@ -78,12 +79,16 @@ func (d *Driver) openDirs() error {
 			return err
 		}
 	}
-	names, err := d.names()
+	procs, err := d.scan()
+	if err != nil {
+		return err
+	}
+	names, err := d.names(procs)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		c, err := d.load(name)
+		c, err := d.load(name, procs)
 		if err != nil {
 			return err
 		}
@@ -106,10 +111,11 @@ func (d *Driver) Password() string { return d.cfg.Password }
 // SocketDir is Config.SocketDir, absolute.
 func (d *Driver) SocketDir() string { return d.cfg.SocketDir }
 
-// names are the directories that may be clusters, sorted.
-func (d *Driver) names() ([]wire.ClusterName, error) {
+// names are those that have a directory that may be a cluster's, or a process;
+// sorted.
+func (d *Driver) names(procs table) ([]wire.ClusterName, error) {
 	entries, err := os.ReadDir(d.cfg.Dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list the clusters: %w", err)
 	}
 	var names []wire.ClusterName
@@ -118,25 +124,27 @@ func (d *Driver) names() ([]wire.ClusterName, error) {
 			names = append(names, name)
 		}
 	}
-	return names, nil
+	for conf := range procs {
+		names = append(names, wire.ClusterName(filepath.Base(filepath.Dir(filepath.Dir(conf)))))
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // List implements deploy.Driver.
 func (d *Driver) List(context.Context) ([]deploy.Found, error) {
-	names, err := d.names()
+	names, err := d.names(nil)
 	if err != nil {
 		return nil, err
 	}
 	var found []deploy.Found
 	for _, name := range names {
-		f := deploy.Found{Name: name}
-		err := readJSON(filepath.Join(d.clusterDir(name), specName), &f.Spec)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
+		c := &cluster{name: name, dir: d.clusterDir(name)}
+		if err := c.readSpec(); err != nil {
 			return nil, err
-		default:
-			found = append(found, f)
+		}
+		if c.specced {
+			found = append(found, deploy.Found{Name: name, Spec: c.spec})
 		}
 	}
 	return found, nil
@@ -149,17 +157,17 @@ func (d *Driver) Observe(ctx context.Context, name wire.ClusterName) (deploy.Dep
 		return deploy.Deployment{}, err
 	}
 	defer d.give(t)
-	c, err := d.load(name)
-	if err != nil || !c.exists {
+	c, err := d.see(name)
+	if err != nil || !c.exists() {
 		return deploy.Deployment{}, err
 	}
-	deployment := deploy.Deployment{Exists: true}
+	deployment := deploy.Deployment{Exists: true, FilesLost: !c.complete()}
 	for _, m := range c.members {
-		redis, err := d.observe(t, m.redis(d))
+		redis, err := d.observe(t, c, m.redis(d))
 		if err != nil {
 			return deploy.Deployment{}, err
 		}
-		beside, err := d.observe(t, m.sentinel())
+		beside, err := d.observe(t, c, m.sentinel())
 		if err != nil {
 			return deploy.Deployment{}, err
 		}
@@ -170,8 +178,21 @@ func (d *Driver) Observe(ctx context.Context, name wire.ClusterName) (deploy.Dep
 	return deployment, nil
 }
 
-func (d *Driver) observe(t *turn, s server) (deploy.Process, error) {
-	running, err := d.look(t, s)
+// see loads a cluster, with the process table where its files do not tell all.
+func (d *Driver) see(name wire.ClusterName) (*cluster, error) {
+	c, err := d.load(name, nil)
+	if err != nil || c.complete() {
+		return c, err
+	}
+	procs, err := d.scan()
+	if err != nil {
+		return nil, err
+	}
+	return d.load(name, procs)
+}
+
+func (d *Driver) observe(t *turn, c *cluster, s server) (deploy.Process, error) {
+	id, running, err := d.look(t, s)
 	if err != nil {
 		return deploy.Process{}, err
 	}
@@ -179,15 +200,18 @@ func (d *Driver) observe(t *turn, s server) (deploy.Process, error) {
 	if !running && p.Reason == "" {
 		p.Reason = "does not run, see " + s.log()
 	}
+	if running && s.kind == redisServer {
+		miss(&p, s, id, c.spec.Backup)
+	}
 	return p, nil
 }
 
 // look is find, and remembers how a server ended.
-func (d *Driver) look(t *turn, s server) (running bool, err error) {
-	_, running, why, err := d.find(s)
+func (d *Driver) look(t *turn, s server) (id identity, running bool, err error) {
+	id, running, why, err := d.find(s)
 	if why != "" {
 		d.log.Warn("a server ended", "kind", s.kind, "address", address(s.Endpoint), "why", why, "log", s.log())
 		t.reasons[s.conf()] = why
 	}
-	return running, err
+	return id, running, err
 }

@@ -145,7 +145,7 @@ func TestHalfDoneCreate(t *testing.T) {
 	b.killEverything("alpha")
 	// As far as the first Apply had come: the spec and one member's ports.
 	dir := filepath.Join(b.cfg.Dir, "alpha")
-	for _, name := range []string{"born", "1/ports.json", "2"} {
+	for _, name := range []string{"born", "1", "2"} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}

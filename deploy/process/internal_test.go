@@ -31,6 +31,28 @@ func TestProcessIsKnownByPidStartAndBoot(t *testing.T) {
 	}
 }
 
+func TestServerIsKnownByItsWholeCommandLine(t *testing.T) {
+	d := &Driver{cfg: Config{Dir: "/data"}}
+	line := func(s string) []string { return strings.Fields(s) }
+	const redis, sentinel = "redis-server /data/alpha/0/redis.conf --bind ::1 --port 7000", "x /data/alpha/12/sentinel.conf --bind 10.0.0.1 --port 1 --sentinel"
+	if s, ok := d.serverOf(line(redis)); !ok || s.kind != redisServer || s.dir != "/data/alpha/0" || s.Endpoint != (wire.Endpoint{Host: "::1", Port: 7000}) {
+		t.Errorf("%s: %+v, %v", redis, s, ok)
+	}
+	if s, ok := d.serverOf(line(sentinel)); !ok || s.kind != sentinelServer || s.dir != "/data/alpha/12" || s.Port != 1 {
+		t.Errorf("%s: %+v, %v", sentinel, s, ok)
+	}
+	for _, foreign := range []string{
+		"", "vim /data/alpha/0/redis.conf", redis + " --loglevel debug", sentinel + " --sentinel", "sudo " + redis,
+		strings.ReplaceAll(redis, "/data/", "/data2/"), strings.ReplaceAll(redis, "/data/", "/data/data/"), strings.ReplaceAll(redis, "/data/", "/other/"),
+		strings.ReplaceAll(redis, "/0/", "/00/"), strings.ReplaceAll(redis, "/0/", "/"), strings.ReplaceAll(redis, "alpha", "Alpha"),
+		strings.ReplaceAll(redis, "redis.conf", "redis.conf.new"), strings.ReplaceAll(redis, "/0/", "/0/../0/"), strings.ReplaceAll(redis, "--bind", "--host"),
+	} {
+		if s, ok := d.serverOf(line(foreign)); ok {
+			t.Errorf("%q is taken for %+v", foreign, s)
+		}
+	}
+}
+
 // TestZombieWithThreadsIsNotGone: its sockets are open until the last thread
 // has ended, and a start on its port would fail.
 func TestZombieWithThreadsIsNotGone(t *testing.T) {

@@ -2,14 +2,18 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/framedb/framedb/client/wire"
 )
 
 // identity names one process for ever: a pid alone is given to another process
@@ -104,15 +108,26 @@ func reap(pid int) string {
 	return fmt.Sprintf("exited with status %d", status.ExitStatus())
 }
 
-// scan finds the running process that was started with this configuration
-// file. It goes through all processes, so only for when there is no better
-// way. Redis' own children (for its copies) have the same command line; they
-// lead no session.
-func (d *Driver) scan(conf string) (identity, bool, error) {
+// proc is a process that was found in the process table, with the address on
+// its command line.
+type proc struct {
+	identity
+	wire.Endpoint
+}
+
+// table holds the servers that run from below Config.Dir, by configuration
+// file; of several with the same, the one that runs longest is the first.
+type table map[string][]proc
+
+// scan goes through all processes for those that a driver on this directory
+// started, so it is for when files do not tell. It takes some 10 µs for each
+// process of the machine.
+func (d *Driver) scan() (table, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return identity{}, false, fmt.Errorf("look for the process of %s: %w", conf, err)
+		return nil, fmt.Errorf("look for processes: %w", err)
 	}
+	procs := table{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -122,13 +137,50 @@ func (d *Driver) scan(conf string) (identity, bool, error) {
 		if err != nil {
 			continue // it ended meanwhile
 		}
-		argv := strings.Split(string(cmdline), "\x00")
-		if len(argv) < 2 || argv[1] != conf {
+		s, ok := d.serverOf(strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00"))
+		if !ok {
 			continue
 		}
-		if s, err := readStat(pid); err == nil && s.session == pid && !s.gone() {
-			return identity{PID: pid, StartTicks: s.startTicks, Boot: d.boot}, true, nil
+		if id, ok := d.leader(pid); ok {
+			procs[s.conf()] = append(procs[s.conf()], proc{id, s.Endpoint})
 		}
 	}
-	return identity{}, false, nil
+	for _, same := range procs {
+		slices.SortFunc(same, func(a, b proc) int { return cmp.Compare(a.StartTicks, b.StartTicks) })
+	}
+	return procs, nil
+}
+
+// serverOf is the server that has exactly this command line. That nobody has
+// by chance, as somebody has who reads the configuration file.
+func (d *Driver) serverOf(argv []string) (server, bool) {
+	if len(argv) < 6 {
+		return server{}, false
+	}
+	dir, file := filepath.Split(argv[1])
+	port, err := strconv.Atoi(argv[5])
+	s := server{kind: kind(strings.TrimSuffix(file, ".conf")), dir: filepath.Clean(dir), Endpoint: wire.Endpoint{Host: argv[3], Port: port}}
+	if err != nil || s.kind != redisServer && s.kind != sentinelServer || !slices.Equal(argv[1:], s.args()) {
+		return server{}, false
+	}
+	cluster, ordinal := filepath.Split(s.dir)
+	home, name := filepath.Split(filepath.Clean(cluster))
+	_, ok := parseOrdinal(ordinal)
+	return s, ok && wire.ClusterName(name).Validate() == nil && filepath.Clean(home) == d.cfg.Dir
+}
+
+// leader identifies a process that leads its session, which Redis' own children
+// do not, and that has our root directory: to one in a container the same path
+// is another file.
+func (d *Driver) leader(pid int) (identity, bool) {
+	s, err := readStat(pid)
+	if err != nil || s.session != pid || s.gone() {
+		return identity{}, false
+	}
+	ours, ourErr := os.Stat("/")
+	its, err := os.Stat(fmt.Sprintf("/proc/%d/root", pid))
+	if err != nil || ourErr != nil || !os.SameFile(ours, its) {
+		return identity{}, false
+	}
+	return identity{PID: pid, StartTicks: s.startTicks, Boot: d.boot}, true
 }

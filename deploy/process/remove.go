@@ -31,7 +31,11 @@ func (d *Driver) Remove(ctx context.Context, name wire.ClusterName) error {
 		return err
 	}
 	defer d.give(t)
-	c, err := d.load(name)
+	procs, err := d.scan()
+	if err != nil {
+		return err
+	}
+	c, err := d.load(name, procs)
 	if err != nil {
 		return err
 	}
@@ -112,14 +116,22 @@ func (d *Driver) Close(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, closeWithin)
 	defer cancel()
-	names, err := d.names()
-	if err == nil {
-		err = errors.Join(parallel(names, func(name wire.ClusterName) error { return d.closeCluster(ctx, name) })...)
-	}
-	return errors.Join(err, d.sentinels.Close())
+	return errors.Join(d.closeAll(ctx), d.sentinels.Close())
 }
 
-func (d *Driver) closeCluster(ctx context.Context, name wire.ClusterName) error {
+func (d *Driver) closeAll(ctx context.Context) error {
+	procs, err := d.scan()
+	if err != nil {
+		return err
+	}
+	names, err := d.names(procs)
+	if err != nil {
+		return err
+	}
+	return errors.Join(parallel(names, func(name wire.ClusterName) error { return d.closeCluster(ctx, name, procs) })...)
+}
+
+func (d *Driver) closeCluster(ctx context.Context, name wire.ClusterName, procs table) error {
 	t, err := d.acquire(ctx, name)
 	if err != nil {
 		return err
@@ -128,7 +140,7 @@ func (d *Driver) closeCluster(ctx context.Context, name wire.ClusterName) error 
 	if !d.cfg.StopOnClose {
 		return nil
 	}
-	c, err := d.load(name)
+	c, err := d.load(name, procs)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +43,7 @@ type server struct {
 	dir  string // the member's
 	wire.Endpoint
 	socket string
+	found  []proc // what runs as it, where that was looked for
 }
 
 func (s server) conf() string    { return s.file(".conf") }
@@ -50,40 +52,37 @@ func (s server) pidFile() string { return s.file(".pid") }
 
 func (s server) file(suffix string) string { return filepath.Join(s.dir, string(s.kind)+suffix) }
 
-// find tells whether the server runs, from its pid file; where a start was cut
-// off between the fork and the writing of that, from the process table. why
-// says how it ended, when that is learnt just now.
-func (d *Driver) find(s server) (id identity, running bool, why string, err error) {
-	err = readJSON(s.pidFile(), &id)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return identity{}, false, "", nil
-	case err != nil || id.PID == 0:
-		id, running, err = d.findLost(s)
-		return id, running, "", err
+// args are what the program is started with. The address is there for people
+// who read the process table, and for scan, which has only that when the files
+// are gone.
+func (s server) args() []string {
+	args := []string{s.conf(), "--bind", s.Host, "--port", strconv.Itoa(s.Port)}
+	if s.kind == sentinelServer {
+		args = append(args, "--sentinel")
 	}
-	running, why, err = d.alive(id)
-	return id, running, why, err
+	return args
 }
 
-// findLost looks for a process that runs without our having noted it.
-func (d *Driver) findLost(s server) (identity, bool, error) {
-	id, found, err := d.scan(s.conf())
-	if err != nil {
-		return identity{}, false, err
+// noted says that the pid file names a process, running or not.
+func (s server) noted() bool {
+	var id identity
+	return readJSON(s.pidFile(), &id) == nil && id.PID != 0
+}
+
+// find tells whether the server runs, from its pid file and from what was found
+// in the process table. why says how it ended, when that is learnt just now.
+func (d *Driver) find(s server) (id identity, running bool, why string, err error) {
+	if readJSON(s.pidFile(), &id) == nil {
+		running, why, err = d.alive(id)
 	}
-	if !found {
-		err := os.Remove(s.pidFile())
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
+	for _, p := range s.found {
+		if running || err != nil {
+			break
 		}
-		return identity{}, false, err
+		id = p.identity
+		running, _, err = d.alive(id)
 	}
-	d.log.Info("found a process that an interrupted start left", "kind", s.kind, "pid", id.PID, "conf", s.conf())
-	if err := writeJSON(s.pidFile(), id); err != nil {
-		d.log.Warn("cannot note a process; it is searched for each time", "pid", id.PID, "error", err)
-	}
-	return id, true, nil
+	return id, running, why, err
 }
 
 // start runs a server that does not run and waits until it answers.
@@ -93,12 +92,15 @@ func (d *Driver) start(ctx context.Context, s server, conf []byte) error {
 		return err
 	}
 	if !free {
-		if _, found, err := d.findLost(s); err != nil || found {
+		if found, err := d.startedLate(s, identity{}); err != nil || found {
 			return err
 		}
 		return wire.Errorf(wire.CodeUnavailable,
 			"port %d at %s is taken by another program: end that one (ss -ltnp 'sport = :%d' names it); the member starts then by itself",
 			s.Port, s.Host, s.Port)
+	}
+	if err := makeDir(d.cfg.SocketDir, 0o755); err != nil {
+		return err // it was there when the driver was made
 	}
 	if err := s.sweep(); err != nil {
 		return err
@@ -111,7 +113,30 @@ func (d *Driver) start(ctx context.Context, s server, conf []byte) error {
 		return err
 	}
 	d.log.Info("started", "kind", s.kind, "pid", id.PID, "address", address(s.Endpoint), "dir", s.dir)
-	return d.awaitAnswer(ctx, s, id)
+	failed := d.awaitAnswer(ctx, s, id)
+	if failed == nil {
+		return nil
+	}
+	if found, err := d.startedLate(s, id); err != nil || found {
+		return err
+	}
+	return failed
+}
+
+// startedLate finds another process than ours that was forked by a driver that
+// died then, and became a server only after this one had looked for those. Who
+// comes second finds the port taken.
+func (d *Driver) startedLate(s server, ours identity) (bool, error) {
+	procs, err := d.scan()
+	if err != nil {
+		return false, err
+	}
+	for _, p := range procs[s.conf()] {
+		if p.identity != ours {
+			return true, writeJSON(s.pidFile(), p.identity)
+		}
+	}
+	return false, nil
 }
 
 // sweep deletes what interrupted full copies left in the member's directory.
@@ -144,9 +169,9 @@ func (d *Driver) fork(s server) (identity, error) {
 	if err := writeJSON(s.pidFile(), identity{}); err != nil {
 		return identity{}, err
 	}
-	argv := []string{d.cfg.RedisServer, s.conf()}
+	program := d.cfg.RedisServer
 	if s.kind == sentinelServer {
-		argv = []string{d.cfg.RedisSentinel, s.conf(), "--sentinel"}
+		program = d.cfg.RedisSentinel
 	}
 	attr := &os.ProcAttr{
 		Dir:   s.dir,
@@ -154,10 +179,10 @@ func (d *Driver) fork(s server) (identity, error) {
 		Files: []*os.File{null, logFile, logFile},
 		Sys:   processAttr(d.cfg.DieWithParent),
 	}
-	p, err := os.StartProcess(argv[0], argv, attr)
+	p, err := os.StartProcess(program, append([]string{program}, s.args()...), attr)
 	if err != nil {
 		os.Remove(s.pidFile())
-		return identity{}, wire.Errorf(wire.CodeUnavailable, "start %s: %v", argv[0], err)
+		return identity{}, wire.Errorf(wire.CodeUnavailable, "start %s: %v", program, err)
 	}
 	defer p.Release() // it is found and reaped by its identity
 	stat, err := readStat(p.Pid)
@@ -215,14 +240,17 @@ func wait(ctx context.Context, moment time.Duration) error {
 	}
 }
 
-// end ends the server: SIGTERM, and SIGKILL when it still runs after grace. A
-// process that is not positively ours gets no signal.
+// end ends the server, and what else runs as it: SIGTERM, and SIGKILL when it
+// still runs after grace. A process that is not positively ours gets no signal.
 func (d *Driver) end(ctx context.Context, s server, grace time.Duration) error {
-	id, running, _, err := d.find(s)
-	if err != nil {
-		return err
-	}
-	if running {
+	for {
+		id, running, _, err := d.find(s)
+		if err != nil {
+			return err
+		}
+		if !running {
+			break
+		}
 		if err := d.kill(ctx, id, grace); err != nil {
 			return fmt.Errorf("end %s at %s: %w", s.kind, address(s.Endpoint), err)
 		}

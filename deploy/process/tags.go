@@ -76,7 +76,7 @@ func (d *Driver) dropLinks(id wire.FrameDBID) error {
 	d.tags.Lock()
 	defer d.tags.Unlock()
 	entries, err := os.ReadDir(d.cfg.SocketDir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("list the sockets: %w", err)
 	}
 	for _, e := range entries {
