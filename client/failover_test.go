@@ -443,7 +443,7 @@ func TestReadsDemandWhatWasWritten(t *testing.T) {
 		c.SyncCluster(ctx, "a")
 		hosts[0].become(refused)
 		c.Cluster(ctx, "a")
-		if got := strings.Join(demands, " "); got != "GET POST GET17" {
+		if got := strings.Join(demands, " "); got != "GET POST0 GET17" {
 			t.Errorf("demanded %s", got)
 		}
 	})

@@ -123,11 +123,12 @@ func (c *Client) try(ctx context.Context, a *agent, r request, id wire.RequestID
 
 // changes is the store's index of the newest change that this client made. Each
 // read demands an answer that has it, so that a client reads what it wrote
-// through every agent.
+// through every agent; an agent that hears so at a change does not wait until
+// it has the change itself.
 type changes struct{ index atomic.Uint64 }
 
 func (c *changes) demand(req *http.Request) {
-	if n := c.index.Load(); n > 0 && req.Method == http.MethodGet {
+	if n := c.index.Load(); n > 0 || req.Method != http.MethodGet {
 		req.Header.Set(wire.HeaderMinIndex, strconv.FormatUint(n, 10))
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -18,12 +17,9 @@ const (
 	contentRaw  = "application/octet-stream"
 )
 
-// Large answers get a deadline, so that a reader who stops reading does not
-// hold their bytes for ever. It allows for 0.5 MiB a second at MaxFrame.
-const (
-	largeAnswer        = 64 << 10
-	largeAnswerTimeout = 2 * time.Minute
-)
+// largeAnswer is from which size on an answer that is made in one piece counts:
+// it has to be taken at frameRate, and all of them together are bounded.
+const largeAnswer = 64 << 10
 
 // envelope is how the first FrameDB tells a success.
 type envelope struct {
@@ -35,11 +31,12 @@ func (s *Server) succeed(c *gin.Context, r route, rep reply) {
 	if rep.written {
 		return
 	}
-	if rep.done != nil {
-		defer rep.done()
-	}
 	if rep.contentType != "" {
 		writeBody(c, rep.status, rep.contentType, rep.raw)
+		return
+	}
+	if list, long := rep.body.(rows); long {
+		s.writeRows(c, r, rep.status, list)
 		return
 	}
 	if r.seed {
@@ -49,6 +46,14 @@ func (s *Server) succeed(c *gin.Context, r route, rep reply) {
 	if err != nil {
 		s.fail(c, r, err)
 		return
+	}
+	if len(b) > largeAnswer {
+		hold, err := s.answers.take(min(int64(len(b)), maxAnswerBytes))
+		if err != nil && !c.GetBool(changed) { // what was changed cannot be refused
+			s.fail(c, r, err)
+			return
+		}
+		defer hold.release()
 	}
 	writeBody(c, rep.status, contentJSON, b)
 }
@@ -72,16 +77,22 @@ func unwrap(w http.ResponseWriter) http.ResponseWriter {
 	return w
 }
 
-func writeBody(c *gin.Context, status int, contentType string, b []byte) {
+// startBody says what the body is.
+func startBody(c *gin.Context, status int, contentType string) {
 	h := c.Writer.Header()
 	h["Content-Type"] = []string{contentType}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
-	h["Content-Length"] = []string{strconv.Itoa(len(b))}
 	if status != 0 {
 		c.Writer.WriteHeader(status)
 	}
-	if len(b) > largeAnswer {
-		http.NewResponseController(unwrap(c.Writer)).SetWriteDeadline(time.Now().Add(largeAnswerTimeout))
+}
+
+func writeBody(c *gin.Context, status int, contentType string, b []byte) {
+	startBody(c, status, contentType)
+	c.Writer.Header()["Content-Length"] = []string{strconv.Itoa(len(b))}
+	if contentType == contentRaw || len(b) > largeAnswer {
+		writePaced(c, b)
+		return
 	}
 	c.Writer.Write(b) // whoever has gone does not hear it
 }

@@ -17,13 +17,36 @@ import (
 // included.
 const proposeTimeout = 30 * time.Second
 
-// propose has cmd applied and decodes its result.
+// propose is change, and this agent's view has the change when it returns.
+func propose[R any](s *Server, c *gin.Context, cmd state.Command) (value R, index uint64, err error) {
+	if value, index, err = change[R](s, c, cmd); err != nil {
+		return value, 0, err
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), proposeTimeout)
+	defer cancel()
+	s.catchUp(ctx, index)
+	return value, index, nil
+}
+
+// proposeMapping is propose, but for a caller that gives HeaderMinIndex: it
+// carries the indexes of its own changes to its reads, and need not wait here
+// until a follower has what the leader has.
+func (s *Server) proposeMapping(c *gin.Context, cmd state.Command) (row wire.Mapping, err error) {
+	if len(c.Request.Header[wire.HeaderMinIndex]) > 0 {
+		row, _, err = change[wire.Mapping](s, c, cmd)
+	} else {
+		row, _, err = propose[wire.Mapping](s, c, cmd)
+	}
+	return row, err
+}
+
+// change has cmd applied and decodes its result; HeaderIndex tells the index.
 //
 // The command's request ID is made of the caller's Idempotency-Key and the
 // command: a call that needs several commands can be repeated, and a key that
 // a caller uses for two different requests by mistake does not give the second
 // one the answer of the first.
-func propose[R any](s *Server, c *gin.Context, cmd state.Command) (value R, index uint64, err error) {
+func change[R any](s *Server, c *gin.Context, cmd state.Command) (value R, index uint64, err error) {
 	key, err := requestID(c)
 	if err != nil {
 		return value, 0, err
@@ -38,7 +61,8 @@ func propose[R any](s *Server, c *gin.Context, cmd state.Command) (value R, inde
 	if err != nil {
 		return value, 0, err
 	}
-	s.catchUp(ctx, res.Index)
+	c.Set(changed, true)
+	setIndex(c, res.Index)
 	if len(res.Value) > 0 {
 		err = json.Unmarshal(res.Value, &value)
 	}
@@ -65,12 +89,17 @@ func commandID(key wire.RequestID, cmd state.Command) (wire.RequestID, error) {
 	if key == "" {
 		return "", nil
 	}
-	body, err := json.Marshal(cmd)
+	return derivedID(key, string(cmd.Type()), cmd)
+}
+
+// derivedID is the caller's key made one of what exactly was asked.
+func derivedID(key wire.RequestID, what string, body any) (wire.RequestID, error) {
+	text, err := json.Marshal(body)
 	if err != nil {
 		return "", err
 	}
 	h := sha256.New()
-	for _, part := range [][]byte{[]byte(key), []byte(cmd.Type()), body} {
+	for _, part := range [][]byte{[]byte(key), []byte(what), text} {
 		h.Write(part)
 		h.Write([]byte{0})
 	}

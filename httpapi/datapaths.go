@@ -33,7 +33,7 @@ func (d *dataPaths) to(v *state.View, name wire.ClusterName) (*frames.Cluster, e
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return nil, wire.Errorf(wire.CodeUnavailable, "the agent is stopping")
+		return nil, later(wire.CodeUnavailable, "the agent is stopping")
 	}
 	p, found := d.known[name]
 	if !found {

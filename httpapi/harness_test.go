@@ -30,6 +30,8 @@ type store struct {
 	refuse error
 	// behind, when set, brings what this node does not have yet.
 	behind func(*store) error
+	// lag has Propose answer with an index that the view does not reach by it.
+	lag bool
 	// stale is what Staleness says.
 	stale time.Duration
 	// applied hears of every command that was applied.
@@ -45,6 +47,9 @@ func (s *store) Propose(_ context.Context, id wire.RequestID, cmd state.Command)
 		return state.Result{}, s.refuse
 	}
 	res, err := s.apply(id, cmd)
+	if s.lag {
+		res.Index++
+	}
 	s.mu.Unlock()
 	if err == nil && s.applied != nil {
 		s.applied(s, cmd)
@@ -289,7 +294,14 @@ type answer struct {
 // do asks without a network.
 func (a *api) do(method, path, body string, header ...string) answer {
 	a.t.Helper()
+	return a.doAt("agent", method, path, body, header...)
+}
+
+// doAt asks an agent that the caller knows by this name.
+func (a *api) doAt(host, method, path, body string, header ...string) answer {
+	a.t.Helper()
 	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	req.Host = host
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}

@@ -83,7 +83,13 @@ type Config struct {
 	// its error.
 	Ready func() error
 
-	Logger     *slog.Logger
+	Logger *slog.Logger
+	// MaxConnections bounds the open connections of each listener; 0 means
+	// 8,192. More serves more callers at once. Whatever it is, a listener takes
+	// at most a quarter of the process' file descriptors (RLIMIT_NOFILE), and
+	// event streams half of that.
+	MaxConnections int
+
 	Gatherer   prometheus.Gatherer   // behind /metrics
 	Registerer prometheus.Registerer // the handlers' own metrics
 }
@@ -96,12 +102,12 @@ type Server struct {
 	// wasReady is true once Ready returned nil.
 	wasReady atomic.Bool
 	paths    *dataPaths
-	budget   *budget      // bytes of frames in hand
-	streams  *budget      // event streams
-	others   *http.Client // to other agents
-	// origin keeps web pages that a person on this machine looks at from posting
-	// to the agent behind that person's back; it looks at what only browsers send.
-	origin *http.CrossOriginProtection
+	budget   *budget                     // bytes of frames in hand
+	answers  *budget                     // bytes of large answers
+	listings *budget                     // lists of frames
+	streams  *budget                     // event streams
+	others   *http.Client                // to other agents
+	origin   *http.CrossOriginProtection // of checkBrowser
 	// stopping ends when Shutdown begins; whoever waits on purpose waits on it.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -115,8 +121,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, metrics: m, paths: newDataPaths(cfg), budget: newBudget(maxFrameBytes), streams: newBudget(maxStreams),
-		others: &http.Client{Transport: &http.Transport{IdleConnTimeout: idleTimeout}}, origin: http.NewCrossOriginProtection(),
+		cfg: cfg, metrics: m, paths: newDataPaths(cfg),
+		budget: newBudget(maxFrameBytes), answers: newBudget(maxAnswerBytes), listings: newBudget(maxListings),
+		streams: newBudget(min(maxStreams, int64(cfg.connections())/2)),
+		others:  &http.Client{Transport: &http.Transport{IdleConnTimeout: idleTimeout}}, origin: http.NewCrossOriginProtection(),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{
@@ -154,7 +162,7 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve answers on l until Shutdown; it returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(bound(l, s.cfg.connections())); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

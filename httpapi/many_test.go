@@ -1,6 +1,8 @@
 package httpapi_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"slices"
@@ -37,7 +39,7 @@ func TestConsistentReads(t *testing.T) {
 		a.get(fmt.Sprint("/v1/sources/late-", i+1, q)).want(t, 200)
 	}
 	for _, q := range []string{"", "?consistent=false", "?consistent=0", "?prefix=consistent"} {
-		a.get("/v1/sources" + q).want(t, 200)
+		a.get("/v1/sources"+q).want(t, 200)
 	}
 	if caughtUp != 3 {
 		t.Errorf("caught up %d times, want 3", caughtUp)
@@ -48,6 +50,30 @@ func TestConsistentReads(t *testing.T) {
 		t.Error("no advice when to try again")
 	}
 	a.get("/v1/clusters").want(t, 200)
+}
+
+// TestWithoutALeader: whatever the store says of it, the caller hears that it
+// is to ask again, and the agent is as ready as it was.
+func TestWithoutALeader(t *testing.T) {
+	a := newAPI(t).populate()
+	for _, why := range []error{
+		wire.Errorf(wire.CodeTimeout, "this node could not catch up"), context.DeadlineExceeded, errors.New("raft is shut down"),
+		wire.Errorf(wire.CodeUnavailable, "the store is closed"), wire.Errorf(wire.CodeNoLeader, "no leader"),
+	} {
+		a.store.behind = func(*store) error { return why }
+		ahead := fmt.Sprint(a.store.View().Index() + 1)
+		for name, r := range map[string]answer{
+			"consistent": a.get("/v1/clusters?consistent"), "index": a.get("/v1/clusters?index=" + ahead),
+			"events": a.get("/v1/events?index=" + ahead), "min index": a.do("GET", "/v1/status", "", wire.HeaderMinIndex, ahead),
+		} {
+			r.want(t, 503).refused(t, wire.CodeNoLeader, "")
+			if r.header.Get("Retry-After") != "1" {
+				t.Errorf("%v, %s: no advice when to try again", why, name)
+			}
+		}
+		a.get("/readyz?consistent").want(t, 200)
+		a.do("GET", "/readyz", "", wire.HeaderMinIndex, ahead).want(t, 200)
+	}
 }
 
 // TestAnswersAreNotOlderThanAsked: a caller brings the index of its own change
@@ -147,4 +173,31 @@ func TestDrainAndForgetANode(t *testing.T) {
 	if _, known := a.store.View().Node("n2"); known || !slices.Equal(a.raft.forgot, []wire.NodeName{"n2"}) {
 		t.Errorf("n2 is known: %v; Raft forgot %v", known, a.raft.forgot)
 	}
+}
+
+// TestAChangeNeedNotWaitForThisAgent: a caller that carries the indexes of its
+// changes is answered when the leader has the change; others when this agent
+// has it, too.
+func TestAChangeNeedNotWaitForThisAgent(t *testing.T) {
+	a := newAPI(t).populate()
+	body := `{"node_tag":"node-1"}`
+	r := a.do("POST", "/v1/sources/s1/mappings", body)
+	if r.want(t, 201).index(t) != a.store.View().Index() {
+		t.Errorf("the answer's index is %d, the change's is %d", r.index(t), a.store.View().Index())
+	}
+	ahead := a.store.View().Index() + 1000
+	a.store.behind = func(*store) error { t.Error("a change made this agent catch up first"); return nil }
+	a.do("POST", "/v1/sources/s2/mappings", body, wire.HeaderMinIndex, fmt.Sprint(ahead)).want(t, 201)
+
+	a.store.lag = true // what is applied is seen by nobody here
+	a.do("POST", "/v1/sources/s3/mappings", body, wire.HeaderMinIndex, "0").want(t, 201)
+	done := make(chan answer)
+	go func() { done <- a.do("POST", "/v1/sources/s4/mappings", body) }()
+	select {
+	case r := <-done:
+		t.Fatalf("answered with %d before this agent has the change", r.status)
+	case <-time.After(50 * time.Millisecond):
+	}
+	a.store.must(t, state.LabelNode{Name: "n1", Label: "l"}) // the index moves on
+	(<-done).want(t, 201)
 }

@@ -171,6 +171,9 @@ func TestAnswersFitTheDocument(t *testing.T) {
 		t.Run(e.String(), func(t *testing.T) {
 			a := newAPI(t).populate()
 			c.check(t, e, e.path, e.body, a.call(e, e.body))
+			if e.route == "/v1/status" {
+				c.check(t, e, e.path+"?brief=true", "", a.get(e.path+"?brief=true"))
+			}
 			if e.body != "" {
 				c.check(t, e, e.path, "{", a.call(e, "{"))
 			}

@@ -99,6 +99,21 @@ func parseWait(q url.Values, absent time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
+// parseFlag reads a parameter that says yes or no, with or without a value.
+func parseFlag(q url.Values, name string) (bool, error) {
+	if !q.Has(name) {
+		return false, nil
+	}
+	switch s := q.Get(name); s {
+	case "", "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	default:
+		return false, wire.InField(name, wire.Errorf(wire.CodeInvalidArgument, "%q is no answer: give true or false", clip(s)))
+	}
+}
+
 // parseUint reads a whole number in a range.
 func parseUint(q url.Values, name string, absent, least, most uint64) (uint64, error) {
 	s := q.Get(name)

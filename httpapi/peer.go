@@ -15,6 +15,9 @@ type peerKey struct{}
 // withPeer notes who connected, once a connection. On TCP there is nobody to
 // note, and nothing that a request says of itself can change that.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
+	if b, ok := c.(*boundedConn); ok {
+		c = b.Conn
+	}
 	unix, ok := c.(*net.UnixConn)
 	if !ok {
 		return ctx

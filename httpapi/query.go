@@ -67,7 +67,7 @@ func (s *Server) catchUpAsAsked(c *gin.Context, r route) error {
 	if err != nil {
 		return err
 	}
-	if at := c.Request.Header[wire.HeaderMinIndex]; len(at) > 0 {
+	if at := c.Request.Header[wire.HeaderMinIndex]; len(at) > 0 && (r.seed || r.method == http.MethodGet) {
 		index, err := parseUint(url.Values{wire.HeaderMinIndex: at}, wire.HeaderMinIndex, 0, 0, math.MaxUint64)
 		if err != nil {
 			return err
@@ -77,9 +77,7 @@ func (s *Server) catchUpAsAsked(c *gin.Context, r route) error {
 	if !ask {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), catchUpTimeout)
-	defer cancel()
-	return s.cfg.Store.CatchUp(ctx)
+	return s.catchUpWithLeader(c.Request.Context())
 }
 
 // asksConsistent reads ?consistent, with or without a value, of a v1 read.
@@ -88,17 +86,10 @@ func asksConsistent(c *gin.Context, r route) (bool, error) {
 		return false, nil
 	}
 	q, err := queryOf(c)
-	if err != nil || !q.Has("consistent") {
+	if err != nil {
 		return false, err
 	}
-	switch v := q.Get("consistent"); v {
-	case "", "true", "1":
-		return true, nil
-	case "false", "0":
-		return false, nil
-	default:
-		return false, wire.InField("consistent", wire.Errorf(wire.CodeInvalidArgument, "%q is no answer: give true or false", clip(v)))
-	}
+	return parseFlag(q, "consistent")
 }
 
 // follow catches up with the leader when an index is ahead of this agent: it
@@ -108,9 +99,21 @@ func (s *Server) follow(ctx context.Context, index uint64) error {
 	if index <= s.cfg.Store.View().Index() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	return s.catchUpWithLeader(ctx)
+}
+
+// catchUpWithLeader has the store contain all that was acknowledged before.
+//
+// Errors: ErrNoLeader with a time to try again, here or at another agent; the
+// caller's.
+func (s *Server) catchUpWithLeader(caller context.Context) error {
+	ctx, cancel := context.WithTimeout(caller, catchUpTimeout)
 	defer cancel()
-	return s.cfg.Store.CatchUp(ctx)
+	err := s.cfg.Store.CatchUp(ctx)
+	if err == nil || caller.Err() != nil {
+		return err
+	}
+	return later(wire.CodeNoLeader, "the agent cannot catch up with the leader: %v", err)
 }
 
 func setIndex(c *gin.Context, index uint64) {

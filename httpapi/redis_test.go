@@ -178,6 +178,101 @@ func TestFramesThroughTheAgent(t *testing.T) {
 	}
 }
 
+// A key that is used for another batch by mistake drops neither, nor does a
+// retry count twice.
+func TestAKeyIsOfOneBatch(t *testing.T) {
+	t.Parallel()
+	a, c := withRedis(t, 1)
+	a.store.must(t, state.CreateMapping{Source: "cam-b", NodeTag: "node-1"})
+	count := func(n uint64) string {
+		key := wire.NewFrameKey("cam", 0, 0, n).Count()
+		if err := c.Servers[0].Client().SetNX(t.Context(), key, 10, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	for _, call := range []struct {
+		key  string
+		by   int
+		tag  string
+		left int64
+	}{
+		{count(1), 1, "", 9}, {count(1), 1, "", 9}, {count(2), 1, "", 9}, {count(1), 2, "", 7}, {count(1), 2, "node-1", 5}, {count(1), 1, "", 9},
+	} {
+		body := fmt.Sprintf(`{"node_tag":"%s","decrements":[{"key":"%s","by":%d}]}`, call.tag, call.key, call.by)
+		if call.tag == "" {
+			body = fmt.Sprintf(`{"decrements":[{"key":"%s","by":%d}]}`, call.key, call.by)
+		}
+		r := decoded[struct{ Results []wire.Decremented }](t, a.do("POST", "/v1/frames/cam/decr", body, wire.HeaderRequestID, "same").want(t, 200))
+		if d := r.Results[0]; d.Key != call.key || d.Remaining != call.left {
+			t.Errorf("%s: %+v, want %d left", body, d, call.left)
+		}
+	}
+}
+
+// calls is how often the server was asked this.
+func calls(t *testing.T, s *redistest.Server, command string) string {
+	t.Helper()
+	info, err := s.Client().Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stat, _ := strings.Cut(info, "cmdstat_"+command+":calls=")
+	n, _, _ := strings.Cut(stat, ",")
+	return n
+}
+
+// A frame that there is no memory for is not read, and one that is read counts
+// as long as its reader takes.
+func TestFramesAreReadWithinTheBudget(t *testing.T) {
+	t.Parallel()
+	a, c := withRedis(t, 1)
+	const frame = "/v1/frames/cam/cam%3F0%3F0__1"
+	a.do("PUT", frame+"/8x8", strings.Repeat("x", 1<<20+1)).want(t, 201)
+	giveBack := a.server.LeaveFrames(3 << 20)
+	l := newPipes()
+	a.serve(l)
+	slow := l.dial()
+	defer slow.Close()
+	send(t, slow, "GET "+frame+"__8x8 HTTP/1.1\r\nHost: a\r\n\r\n")
+	if _, err := slow.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	before := calls(t, c.Servers[0], "mget")
+	if r := a.get(frame+"__8x8").want(t, 429); r.header.Get("Retry-After") != "1" {
+		t.Error("no advice when to try again")
+	}
+	if after := calls(t, c.Servers[0], "mget"); after != before {
+		t.Errorf("it was read all the same: MGET %s times, then %s", before, after)
+	}
+	slow.Close()
+	eventually(t, "the reader's share is given back", func() bool { return a.get(frame+"__8x8").status == 200 })
+	giveBack()
+}
+
+// Lists of frames, each of which looks at every key, do not queue up in Redis.
+func TestListsOfFramesAreBounded(t *testing.T) {
+	t.Parallel()
+	a, c := withRedis(t, 1)
+	a.get("/v1/frames/cam").want(t, 200) // the way is known
+	if err := c.Servers[0].Client().Do(t.Context(), "CLIENT", "PAUSE", 1500, "ALL").Err(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan answer, 2)
+	for range 2 {
+		go func() { done <- a.get("/v1/frames/cam") }()
+	}
+	eventually(t, "two lists are made", func() bool { return a.server.Listings() == 2 })
+	r := a.get("/v1/frames/cam").want(t, 429)
+	if r.refused(t, wire.CodeOverloaded, ""); r.header.Get("Retry-After") != "1" {
+		t.Error("no advice when to try again")
+	}
+	for range 2 {
+		(<-done).want(t, 200)
+	}
+	a.get("/v1/frames/cam").want(t, 200)
+}
+
 // A cluster that is gone takes its connections with it, and one that comes
 // back under its name is found.
 func TestDataPathsFollowTheStore(t *testing.T) {

@@ -130,7 +130,7 @@ func (s *Server) seedGetFramedbNodes(_ *gin.Context, in *seedTag) (reply, error)
 }
 
 func (s *Server) v1ListNodes(*gin.Context) (look, error) {
-	return func(v *state.View) (any, error) { return rowsOf(v.Nodes()), nil }, nil
+	return func(v *state.View) (any, error) { return rowsIn(v.Nodes()), nil }, nil
 }
 
 func (s *Server) v1LabelNode(c *gin.Context, in *wire.NodeLabel) (reply, error) {

@@ -19,14 +19,17 @@ type handler func(c *gin.Context) (reply, error)
 // reply is a success.
 type reply struct {
 	status int // 0 means 200
-	body   any // sent as JSON
-	// With a contentType raw is sent instead of body, then done is called.
+	body   any // sent as JSON; rows as a list of any length
+	// With a contentType raw is sent instead of body.
 	contentType string
 	raw         []byte
-	done        func()
 	// written says that the handler has answered by itself.
 	written bool
 }
+
+// changed is the key in a request's context by which a handler says that it has
+// changed something.
+const changed = "changed"
 
 func ok(body any) (reply, error) { return reply{body: body}, nil }
 
@@ -74,8 +77,8 @@ func (s *Server) run(c *gin.Context, r route) (reply, error) {
 	if c.Request.ContentLength != 0 {
 		limitBody(c, bodyTimeout)
 	}
-	if err := s.origin.Check(c.Request); err != nil {
-		return reply{}, wire.Errorf(wire.CodeForbidden, "a web page of another origin may not change anything here")
+	if err := s.checkBrowser(c.Request); err != nil {
+		return reply{}, err
 	}
 	if !r.early && !s.wasReady.Load() {
 		if err := s.cfg.Ready(); err != nil {
@@ -125,6 +128,11 @@ func (s *Server) fail(c *gin.Context, r route, err error) {
 		return
 	}
 	e := s.toWire(c, r, err)
+	if e.Code == wire.CodeUnavailable && e.RetryAfter == 0 && s.stopping.Err() != nil {
+		again := *e // another agent answers, or this one when it is back
+		again.RetryAfter = time.Second
+		e = &again
+	}
 	if r.seed {
 		e = respell(e, seedSpelling)
 	}
@@ -141,7 +149,7 @@ func (s *Server) toWire(c *gin.Context, r route, err error) *wire.Error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return wire.Errorf(wire.CodeTimeout, "it took too long")
 	case errors.Is(err, context.Canceled):
-		return wire.Errorf(wire.CodeUnavailable, "the caller has gone or the agent is stopping")
+		return later(wire.CodeUnavailable, "the caller has gone or the agent is stopping")
 	}
 	s.cfg.Logger.Error("request failed", "method", c.Request.Method, "route", r.path, "err", err)
 	return internalFault()

@@ -204,7 +204,39 @@ func TestWebPagesOfOtherOrigins(t *testing.T) {
 	if a.store.tables(t) != before {
 		t.Error("something was changed")
 	}
-	a.do("POST", "/routing/getMapping", `{"sourceId":"cam-1"}`, "Sec-Fetch-Site", "same-origin").want(t, 200)
+	a.doAt("127.0.0.1:5000", "POST", "/routing/getMapping", `{"sourceId":"cam-1"}`, "Sec-Fetch-Site", "same-origin").want(t, 200)
+}
+
+// A page whose own name was made to resolve to the agent's address is of the
+// same origin, as the browser sees it. It may do nothing either: the name is
+// one that somebody else gave out.
+func TestWebPagesThatTookOurAddress(t *testing.T) {
+	a := newAPI(t, func(cfg *httpapiConfig) {
+		cfg.Node = "Node-7"
+		cfg.Members = func() []wire.Member {
+			return []wire.Member{{Name: "n1", Address: "n1.example:5000", Alive: true}, {Name: "Node-7", Address: "seven.example:5000", Alive: true}}
+		}
+	}).populate()
+	post := func(host string, header ...string) answer {
+		return a.doAt(host, "POST", "/routing/getMapping", `{"sourceId":"cam-1"}`, header...)
+	}
+	for _, host := range []string{"evil.com:5000", "evil.com", "n1.example:5000", "node-7.evil.com:5000", "a.svc.evil.com", "localhost.evil.com", "127.0.0.1.evil.com:5000", "svc", ""} {
+		before := a.store.tables(t)
+		a.doAt(host, "POST", "/cluster/removeCluster", `{"clusterName":"alpha"}`, "Origin", "http://"+host).want(t, 403).refused(t, wire.CodeForbidden, "")
+		a.doAt(host, "GET", "/v1/clusters", "", "Sec-Fetch-Site", "same-origin").want(t, 403)
+		if a.store.tables(t) != before {
+			t.Errorf("%q changed something", host)
+		}
+		post(host).want(t, 200) // no browser
+	}
+	for _, host := range []string{
+		"127.0.0.1:5000", "10.1.2.3", "[::1]:5000", "[fe80::1%25eth0]:5000", "localhost:5000", "agent.localhost", "node-7:5000", "NODE-7.", "seven.example:5000",
+		"framedb.storage.svc:5000", "framedb.storage.svc.cluster.local",
+	} {
+		if r := post(host, "Origin", "http://"+host, "Sec-Fetch-Site", "same-origin"); r.status != 200 {
+			t.Errorf("%q: %d %s", host, r.status, r.body)
+		}
+	}
 }
 
 func TestMetricsNameTemplatesOnly(t *testing.T) {

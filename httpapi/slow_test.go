@@ -12,7 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/httpapi"
 	"github.com/framedb/framedb/raftstore/state"
 )
 
@@ -145,7 +148,7 @@ func TestSlowSendersAreCutOff(t *testing.T) {
 		if _, err := io.ReadAll(frame); err != nil {
 			t.Error(err)
 		}
-		if d := time.Since(start); d != 2*time.Minute || a.server.FramesInHand() != 0 {
+		if d := time.Since(start).Round(time.Second); d != 10*time.Second || a.server.FramesInHand() != 0 {
 			t.Errorf("hung up after %v, %d bytes in hand", d, a.server.FramesInHand())
 		}
 		half := dial()
@@ -273,4 +276,109 @@ func TestUnreadAnswersEnd(t *testing.T) {
 			}
 		}
 	})
+}
+
+const putSlow = "PUT /v1/frames/cam-1/cam-1%3F0%3F0__7/8x8 HTTP/1.1\r\nHost: a\r\n"
+
+// A frame takes memory as it comes: what is only promised keeps nobody else
+// out, and many that do not say how long they will be pass at once.
+func TestPromisedFramesCostAPiece(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, dial func() net.Conn) {
+		a.populate()
+		for _, upload := range []struct {
+			head    string
+			sent, n int
+			most    int64 // of each
+		}{
+			{"Content-Length: 67108864\r\n\r\n", 1, 5, 64 << 10},
+			{"Transfer-Encoding: chunked\r\n\r\n31000\r\n", 200_000, 30, 256 << 10},
+		} {
+			var conns []net.Conn
+			for range upload.n {
+				c := dial()
+				conns = append(conns, c)
+				send(t, c, putSlow+upload.head+strings.Repeat("x", upload.sent))
+			}
+			synctest.Wait()
+			if held := a.server.FramesInHand(); held < int64(upload.sent*upload.n) || held > upload.most*int64(upload.n) {
+				t.Errorf("%d bytes of each of %d frames came: %d bytes are held", upload.sent, upload.n, held)
+			}
+			for _, c := range conns {
+				c.Close()
+			}
+			synctest.Wait()
+			if held := a.server.FramesInHand(); held != 0 {
+				t.Errorf("%d bytes are held for those who have gone", held)
+			}
+		}
+	})
+}
+
+// When the memory for frames is used up, one that does not fit is refused, also
+// in the middle.
+func TestFramesThatDoNotFit(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *api, dial func() net.Conn) {
+		a.populate()
+		defer a.server.LeaveFrames(100 << 10)()
+		c := dial()
+		defer c.Close()
+		send(t, c, putSlow+"Content-Length: 67108864\r\n\r\n"+strings.Repeat("x", 64<<10))
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "1" || !res.Close {
+			t.Errorf("status %d, %v", res.StatusCode, res.Header)
+		}
+	})
+}
+
+// Frames move at 512 KiB a second, in and out, after ten seconds; who is slower
+// is cut off.
+func TestFramesHaveToMove(t *testing.T) {
+	const size = 16 << 20
+	in := func(t *testing.T, c net.Conn, rate int) {
+		cut := make(chan struct{})
+		go func() { io.ReadAll(c); close(cut) }()
+		send(t, c, fmt.Sprintf("%sContent-Length: %d\r\n\r\n", putSlow, size+1)) // the last byte never comes
+		for sent := 0; sent < size; sent += rate {
+			if _, err := c.Write(make([]byte, min(rate, size-sent))); err != nil {
+				break
+			}
+			time.Sleep(time.Second) // of the bubble's clock
+		}
+		<-cut
+	}
+	out := func(t *testing.T, c net.Conn, rate int) {
+		send(t, c, "GET /frame HTTP/1.1\r\nHost: a\r\n\r\n")
+		for taken := 0; taken < size; taken += rate {
+			if _, err := io.CopyN(io.Discard, c, int64(min(rate, size-taken))); err != nil {
+				return
+			}
+			time.Sleep(time.Second) // of the bubble's clock
+		}
+	}
+	for _, test := range []struct {
+		name string
+		move func(*testing.T, net.Conn, int)
+		rate int
+		ends time.Duration
+	}{
+		{"in", in, 1, 10 * time.Second}, {"in", in, 256 << 10, 20 * time.Second}, {"in", in, 1 << 20, 42 * time.Second},
+		{"out", out, 1, 10 * time.Second}, {"out", out, 256 << 10, 20 * time.Second}, {"out", out, 1 << 20, 16 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAPI(t).populate()
+			a.server.Handler().(*gin.Engine).GET("/frame", func(c *gin.Context) { httpapi.WriteFrame(c, make([]byte, size)) })
+			l := newPipes()
+			a.serve(l)
+			c := l.dial()
+			defer c.Close()
+			start := time.Now()
+			test.move(t, c, test.rate)
+			if took := time.Since(start); took < test.ends-time.Second || took > test.ends+time.Second {
+				t.Errorf("%s at %d bytes a second: ended after %v, want %v", test.name, test.rate, took, test.ends)
+			}
+		})
+	}
 }

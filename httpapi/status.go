@@ -14,10 +14,10 @@ func (s *Server) health(*gin.Context) (reply, error) { return ok(wire.HealthRepo
 
 func (s *Server) ready(*gin.Context) (reply, error) {
 	if s.stopping.Err() != nil {
-		return reply{}, wire.Errorf(wire.CodeUnavailable, "the agent is stopping")
+		return reply{}, later(wire.CodeUnavailable, "the agent is stopping")
 	}
 	if err := s.cfg.Ready(); err != nil {
-		return reply{}, wire.Errorf(wire.CodeUnavailable, "not ready: %v", err)
+		return reply{}, later(wire.CodeUnavailable, "not ready: %v", err)
 	}
 	return ok(wire.HealthReport{Status: "ready"})
 }
@@ -30,18 +30,38 @@ func (s *Server) metricsPage() handler {
 	}
 }
 
+// briefStatus is a wire.Status without what grows with the deployment.
+type briefStatus struct {
+	wire.Status
+	Clusters *struct{} `json:"clusters,omitempty"`
+	Storage  *struct{} `json:"storage,omitempty"`
+	Degraded *struct{} `json:"degraded,omitempty"`
+}
+
 func (s *Server) v1Status(c *gin.Context) (reply, error) {
+	q, err := queryOf(c)
+	if err != nil {
+		return reply{}, err
+	}
+	brief, err := parseFlag(q, "brief")
+	if err != nil {
+		return reply{}, err
+	}
 	v := s.cfg.Store.View()
 	members := emptyNotNull(s.cfg.Members())
 	setIndex(c, v.Index())
-	return ok(wire.Status{
+	status := wire.Status{
 		Node: s.cfg.Node, Version: s.cfg.Version, Driver: s.cfg.Driver,
 		Socket: s.cfg.Socket, SocketDir: s.cfg.SocketDir,
 		Leader: leaderOf(members), Index: v.Index(), StartedAt: s.cfg.StartedAt,
-		Members: members, Clusters: rowsOf(v.Clusters()), Storage: rowsOf(v.PersistentInstances()),
-		Sources: v.CountSources(), Mappings: v.CountMappings(),
-		Degraded: s.degraded(v, members),
-	})
+		Members: members, Sources: v.CountSources(), Mappings: v.CountMappings(),
+	}
+	if brief {
+		return ok(briefStatus{Status: status})
+	}
+	status.Clusters, status.Storage = rowsOf(v.Clusters()), rowsOf(v.PersistentInstances())
+	status.Degraded = s.degraded(v, members)
+	return ok(status)
 }
 
 func leaderOf(members []wire.Member) wire.NodeName {

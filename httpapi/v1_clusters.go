@@ -8,7 +8,7 @@ import (
 )
 
 func (s *Server) v1ListClusters(*gin.Context) (look, error) {
-	return func(v *state.View) (any, error) { return rowsOf(v.Clusters()), nil }, nil
+	return func(v *state.View) (any, error) { return rowsIn(v.Clusters()), nil }, nil
 }
 
 func (s *Server) v1GetCluster(c *gin.Context) (look, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"iter"
 	"math"
 	"net/http"
 	"net/url"
@@ -23,10 +24,6 @@ const (
 	// eventWriteTimeout is how long a reader may leave a piece unread. One who
 	// is slower is cut off and goes on from the last index that it has.
 	eventWriteTimeout = 15 * time.Second
-	// eventPiece is how many bytes are written at once.
-	eventPiece = 64 << 10
-	// maxStreams bounds the event streams of one agent.
-	maxStreams = 4096
 )
 
 // v1Events streams changes as server-sent events. Each event's data is a
@@ -49,11 +46,11 @@ func (s *Server) v1Events(c *gin.Context) (reply, error) {
 	if err := s.follow(c.Request.Context(), index); err != nil {
 		return reply{}, err
 	}
-	release, err := s.streams.take(1)
+	hold, err := s.streams.take(1)
 	if err != nil {
 		return reply{}, err
 	}
-	defer release()
+	defer hold.release()
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
 	return reply{written: true}, s.stream(c, index, tables)
@@ -93,8 +90,8 @@ func (s *Server) stream(c *gin.Context, index uint64, tables []wire.Table) error
 	err := out.comment("framedb events")
 	for err == nil {
 		beat, stop := context.WithTimeout(ctx, heartbeat)
-		var events []wire.Event
-		events, err = sub.Next(beat)
+		var events iter.Seq[wire.Event]
+		events, err = sub.NextSeq(beat)
 		stop()
 		switch {
 		case ctx.Err() != nil:
@@ -130,12 +127,15 @@ func (e *eventWriter) comment(text string) error {
 	return e.flush()
 }
 
-// commit writes all events of one index and the message that ends them.
-func (e *eventWriter) commit(events []wire.Event) error {
+// commit writes all events of one index, each made when the reader has taken
+// those before, and the message that ends them. What it needed for that it gives
+// back: a stream is silent most of the time.
+func (e *eventWriter) commit(events iter.Seq[wire.Event]) error {
+	defer func() { e.buf = bytes.Buffer{} }()
 	var index uint64
-	for i := range events {
-		index = events[i].Index
-		if err := e.message("", string(events[i].Op), &events[i]); err != nil {
+	for event := range events {
+		index = event.Index
+		if err := e.message("", string(event.Op), &event); err != nil {
 			return err
 		}
 	}
@@ -157,7 +157,7 @@ func (e *eventWriter) message(id, event string, data any) error {
 	e.buf.WriteString("event: " + event + "\ndata: ")
 	e.buf.Write(b)
 	e.buf.WriteString("\n\n")
-	if e.buf.Len() < eventPiece {
+	if e.buf.Len() < piece {
 		return nil
 	}
 	return e.flush()

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -13,10 +12,6 @@ import (
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/raftstore/state"
 )
-
-// frameTimeout bounds how long a frame may take to arrive: 0.5 MiB a second at
-// MaxFrame.
-const frameTimeout = 2 * time.Minute
 
 // frameList is how many frames a page holds when ?limit= does not say; each
 // costs Redis a few calls.
@@ -76,6 +71,11 @@ func (s *Server) v1ListFrames(c *gin.Context) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	hold, err := s.listings.take(1)
+	if err != nil {
+		return reply{}, err
+	}
+	defer hold.release()
 	list, next, err := to.List(c.Request.Context(), to.source, q.Get("cursor"), int(limit))
 	return reply{body: wire.FramePage{Frames: emptyNotNull(list), Next: next}}, err
 }
@@ -93,21 +93,36 @@ func (s *Server) v1GetFrame(c *gin.Context) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	batch, err := to.Get(c.Request.Context(), key)
+	return reply{written: true}, s.getFrame(c, to, key)
+}
+
+// getFrame answers with the value of a key. Its memory is reserved before it is
+// read, and again where a larger one took its place meanwhile.
+func (s *Server) getFrame(c *gin.Context, to destination, key string) error {
+	ctx := c.Request.Context()
+	size, err := to.Footprint(ctx, key)
 	if err != nil {
-		return reply{}, err
+		return err
 	}
-	if batch.Frames[0].Missing {
-		batch.Release()
-		return reply{}, wire.Errorf(wire.CodeNotFound, "there is no %s", clip(key))
-	}
-	data := batch.Frames[0].Data
-	release, err := s.budget.take(int64(len(data)))
+	hold, err := s.budget.take(size)
 	if err != nil {
-		batch.Release()
-		return reply{}, err
+		return err
 	}
-	return reply{contentType: contentRaw, raw: data, done: func() { release(); batch.Release() }}, nil
+	defer hold.release()
+	batch, err := to.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer batch.Release()
+	frame := batch.Frames[0]
+	if frame.Missing {
+		return wire.Errorf(wire.CodeNotFound, "there is no %s", clip(key))
+	}
+	if err := hold.resize(max(size, int64(len(frame.Data)))); err != nil {
+		return err
+	}
+	writeBody(c, 0, contentRaw, frame.Data)
+	return nil
 }
 
 // checkKey refuses a key that is not one of the source's.
@@ -154,17 +169,9 @@ func (s *Server) v1PutFrame(c *gin.Context) (reply, error) {
 
 // putFrame stores the body and the count in one step.
 func (s *Server) putFrame(c *gin.Context, to destination, key wire.FrameKey, size string, count uint64) (reply, error) {
-	expect := c.Request.ContentLength
-	if expect < 0 || expect > wire.MaxFrame {
-		expect = wire.MaxFrame
-	}
-	release, err := s.budget.take(expect)
-	if err != nil {
-		return reply{}, err
-	}
-	defer release()
-	limitBody(c, frameTimeout)
-	body, err := readBody(c, wire.MaxFrame, expect) // within the budget
+	hold := &share{from: s.budget}
+	defer hold.release()
+	body, err := readFrame(c, hold)
 	if err != nil {
 		return reply{}, err
 	}
@@ -218,7 +225,7 @@ type decrementResults struct {
 }
 
 func (s *Server) v1Decrement(c *gin.Context, in *wire.DecrementFrames) (reply, error) {
-	token, err := requestID(c)
+	key, err := requestID(c)
 	if err != nil {
 		return reply{}, err
 	}
@@ -229,11 +236,23 @@ func (s *Server) v1Decrement(c *gin.Context, in *wire.DecrementFrames) (reply, e
 	if err != nil {
 		return reply{}, err
 	}
-	if token == "" {
-		token = wire.RequestID(rand.Text())
+	token, err := decrementToken(key, to.source, in)
+	if err != nil {
+		return reply{}, err
 	}
 	results, err := to.Decrement(c.Request.Context(), token, in.Decrements)
+	c.Set(changed, err == nil)
 	return reply{body: decrementResults{emptyNotNull(results)}}, err
+}
+
+// decrementToken is what Redis remembers of a batch: made of all that the
+// caller asked, so that a key that is used twice by mistake does not drop the
+// second batch. Without a key it is one that nobody has.
+func decrementToken(key wire.RequestID, source wire.SourceID, in *wire.DecrementFrames) (wire.RequestID, error) {
+	if key == "" {
+		return wire.RequestID(rand.Text()), nil
+	}
+	return derivedID(key, "decr/"+string(source), in)
 }
 
 func checkDecrements(source wire.SourceID, list []wire.Decrement) error {

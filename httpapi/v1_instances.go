@@ -22,18 +22,19 @@ func (s *Server) v1ListInstances(c *gin.Context) (look, error) {
 		return nil, err
 	}
 	return func(v *state.View) (any, error) {
-		list := []wire.Resolved{}
-		for _, i := range instancesIn(v, cluster) {
-			if tag == "" || i.NodeTag == tag {
-				list = append(list, s.resolved(i))
+		memory, storage := instancesIn(v, cluster), v.PersistentInstances()
+		return rows(func(yield func(any) bool) {
+			for _, i := range memory {
+				if (tag == "" || i.NodeTag == tag) && !yield(s.resolved(i)) {
+					return
+				}
 			}
-		}
-		for _, p := range v.PersistentInstances() {
-			if cluster == "" && (tag == "" || p.NodeTag == tag) {
-				list = append(list, resolvedStorage(p))
+			for _, p := range storage {
+				if cluster == "" && (tag == "" || p.NodeTag == tag) && !yield(resolvedStorage(p)) {
+					return
+				}
 			}
-		}
-		return list, nil
+		}), nil
 	}, nil
 }
 

@@ -21,11 +21,14 @@ func (s *Server) v1ListSources(c *gin.Context) (look, error) {
 	}
 	prefix, after := q.Get("prefix"), wire.SourceID(q.Get("after"))
 	return func(v *state.View) (any, error) {
-		list := []wire.Source{}
-		for _, id := range v.SourcesAfter(prefix, after, int(limit)) {
-			list = append(list, wire.Source{Source: id, Mappings: rowsOf(v.MappingsOf(id))})
-		}
-		return list, nil
+		ids := v.SourcesAfter(prefix, after, int(limit))
+		return rows(func(yield func(any) bool) {
+			for _, id := range ids {
+				if !yield(wire.Source{Source: id, Mappings: rowsOf(v.MappingsOf(id))}) {
+					return
+				}
+			}
+		}), nil
 	}, nil
 }
 
@@ -69,7 +72,7 @@ func (s *Server) v1CreateMapping(c *gin.Context, in *wire.CreateMapping) (reply,
 	if err := firstError(err, check("node_tag", in.NodeTag), checkOptional("cluster", in.Cluster)); err != nil {
 		return reply{}, err
 	}
-	row, _, err := propose[wire.Mapping](s, c, state.CreateMapping{Source: source, NodeTag: in.NodeTag, Cluster: in.Cluster, Metadata: in.Metadata})
+	row, err := s.proposeMapping(c, state.CreateMapping{Source: source, NodeTag: in.NodeTag, Cluster: in.Cluster, Metadata: in.Metadata})
 	if err != nil {
 		return reply{}, err
 	}
@@ -93,7 +96,7 @@ func (s *Server) v1UpdateMapping(c *gin.Context, in *wire.UpdateMapping) (reply,
 	default:
 		return reply{}, wire.InField("cluster", wire.Errorf(wire.CodeMissingField, "give a cluster to move to, or metadata"))
 	}
-	row, _, err := propose[wire.Mapping](s, c, cmd)
+	row, err := s.proposeMapping(c, cmd)
 	return reply{body: row}, err
 }
 
@@ -103,6 +106,6 @@ func (s *Server) v1RemoveMapping(c *gin.Context) (reply, error) {
 	if err := firstError(err1, err2); err != nil {
 		return reply{}, err
 	}
-	row, _, err := propose[wire.Mapping](s, c, state.RemoveMapping{Source: source, NodeTag: tag})
+	row, err := s.proposeMapping(c, state.RemoveMapping{Source: source, NodeTag: tag})
 	return reply{body: row}, err
 }

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -221,13 +222,32 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// A page of status that does not grow with the deployment.
+func TestBriefStatus(t *testing.T) {
+	a := newAPI(t).populate()
+	whole := decoded[map[string]json.RawMessage](t, a.get("/v1/status?brief=false").want(t, 200))
+	for _, q := range []string{"?brief=true", "?brief", "?consistent&brief=1"} {
+		brief := decoded[map[string]json.RawMessage](t, a.get("/v1/status"+q).want(t, 200))
+		for name, value := range whole {
+			left := name == "clusters" || name == "storage" || name == "degraded"
+			if got, told := brief[name]; told == left || told && string(got) != string(value) {
+				t.Errorf("%s: %s is %s", q, name, got)
+			}
+		}
+	}
+	a.get("/v1/status?brief=yes").refused(t, wire.CodeInvalidArgument, "brief")
+}
+
 func TestReadiness(t *testing.T) {
 	var why error
 	a := newAPI(t, func(cfg *httpapiConfig) { cfg.Ready = func() error { return why } })
 	sameJSON(t, a.get("/healthz").want(t, 200).body, `{"status":"ok"}`)
 	sameJSON(t, a.get("/readyz").want(t, 200).body, `{"status":"ready"}`)
 	why = fmt.Errorf("no leader yet")
-	a.get("/readyz").want(t, 503).refused(t, wire.CodeUnavailable, "")
+	r := a.get("/readyz").want(t, 503)
+	if r.refused(t, wire.CodeUnavailable, ""); r.header.Get("Retry-After") != "1" {
+		t.Error("no advice when to try again")
+	}
 	a.get("/healthz").want(t, 200)
 }
 
@@ -330,7 +350,16 @@ func TestShutdownEndsWaits(t *testing.T) {
 			t.Errorf("%d %s", r.status, r.body)
 		}
 	}
-	a.get("/readyz").refused(t, wire.CodeUnavailable, "")
+	// Clients take a 503 for final that does not say when to try again.
+	for _, r := range []answer{a.get("/readyz"), a.get("/v1/frames/cam-1")} {
+		if r.refused(t, wire.CodeUnavailable, ""); r.header.Get("Retry-After") != "1" {
+			t.Errorf("no advice when to try again: %s", r.body)
+		}
+	}
+	a.store.refuse = wire.Errorf(wire.CodeUnavailable, "the store is closed")
+	if r := a.do("DELETE", "/v1/clusters/alpha", ""); r.header.Get("Retry-After") != "1" {
+		t.Errorf("no advice when to try again: %d %s", r.status, r.body)
+	}
 }
 
 // lagging is the store of a node that is behind: after each command its view

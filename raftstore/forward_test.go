@@ -132,3 +132,20 @@ func TestAnAddressOfAnotherAgentIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestAFollowerHearsAtOnce of what was committed for it: an entry that does
+// nothing follows where none comes by itself.
+func TestAFollowerHearsAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	nodes := voters(t, ctx, 3)
+	own := propose(t, ctx, nodes[0], "", create("a"))
+	if last := nodes[0].raft.LastIndex(); last != own.Index {
+		t.Fatalf("the log ends at %d, want %d: nothing else is going on", last, own.Index)
+	}
+	others := propose(t, ctx, nodes[1], "", create("b"))
+	waitFor(t, ctx, "an entry tells the follower", func() bool { return nodes[0].raft.LastIndex() == others.Index+1 })
+	if err := nodes[1].WaitForIndex(ctx, others.Index); err != nil {
+		t.Error(err)
+	}
+}

@@ -99,6 +99,7 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.nudge = newNudge(s.raft)
 	s.leader, s.membership = newLeaderLink(s), newMembership(s, belongs)
 	if s.calls, err = s.port.Serve(&answers{s}); err != nil {
 		return nil, errors.Join(err, s.raft.Shutdown().Error(), s.logs.close())

@@ -122,6 +122,7 @@ type Store struct {
 	transport *raft.NetworkTransport
 	calls     *peer.Server
 	leader    *leaderLink
+	nudge     *nudge
 	log       *raftLogger
 	metrics   *metrics
 	opened    time.Time

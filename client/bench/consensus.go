@@ -113,7 +113,8 @@ func together(writers []writer) func(context.Context, time.Duration) (sample, er
 	}
 }
 
-// mappers write mappings through the agents in turn.
+// mappers write mappings through the agents in turn. As the Go client does,
+// they say that they carry the index of their changes themselves.
 func mappers(ctx context.Context) (func(context.Context, time.Duration) (sample, error), error) {
 	body := fmt.Appendf(nil, `{"node_tag":%q,"cluster":%q,"metadata":%s}`, benchTag, benchCluster, metadata())
 	var writers []writer
@@ -128,7 +129,8 @@ func mappers(ctx context.Context) (func(context.Context, time.Duration) (sample,
 				return err
 			}
 			source := wire.SourceID(fmt.Sprintf("w%d-%d", i, n))
-			if _, err := conn.Write(httpRequest("/v1/sources/"+string(source)+"/mappings", string(body))); err != nil {
+			if _, err := fmt.Fprintf(conn, "POST /v1/sources/%s/mappings HTTP/1.1\r\nHost: agent\r\n%s: 0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+				source, wire.HeaderMinIndex, len(body), body); err != nil {
 				return err
 			}
 			return readAnswer(in)

@@ -13,7 +13,9 @@ const (
 	// ago the agent heard of the leader; 0 on the leader.
 	HeaderStaleness = "X-Framedb-Staleness"
 	// HeaderMinIndex asks for an answer that is not older than this index: that
-	// of the caller's own last change, for instance at another agent.
+	// of the caller's own last change, for instance at another agent. At a
+	// change of a mapping it says that the caller does so: the answer then need
+	// not wait until the agent that was asked has the change, too.
 	HeaderMinIndex = "X-Framedb-Min-Index"
 	// HeaderRequestID carries the RequestID of a mutation.
 	HeaderRequestID = "Idempotency-Key"

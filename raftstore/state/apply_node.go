@@ -77,7 +77,7 @@ func (c RemoveNode) apply(t *tx) (any, error) {
 		return nil, wire.Errorf(wire.CodeConflict, "node %q owns %d clusters, %q among them: remove them, or wait until another node owns them", c.Name, len(owned), owned[0].Name)
 	}
 	for _, l := range t.LeftoversOn(c.Name) {
-		must(t.txn.Delete(tableLeftovers, l))
+		t.remove(tableLeftovers, l)
 	}
 	t.delete(wire.TableNodes, old)
 	return old, nil

@@ -33,7 +33,7 @@ func (c AssignOwner) apply(t *tx) (any, error) {
 	row := *old
 	row.Status.Owner, row.Status.OwnerEpoch, row.Status.Reason = c.Owner, c.Epoch+1, ""
 	if s.Owner != "" {
-		must(t.txn.Insert(tableLeftovers, &Leftover{Cluster: c.Name, Node: s.Owner, Epoch: s.OwnerEpoch}))
+		t.insert(tableLeftovers, &Leftover{Cluster: c.Name, Node: s.Owner, Epoch: s.OwnerEpoch})
 		unattended(&row.Status, fmt.Sprintf("%s takes over from %s", c.Owner, s.Owner))
 	}
 	t.putCluster(&row)
@@ -91,7 +91,7 @@ func otherEpoch(c *wire.Cluster, epoch uint64) error {
 
 func (c ForgetLeftover) apply(t *tx) (any, error) {
 	if old, ok := one[Leftover](t.View, tableLeftovers, byID, string(c.Node), string(c.Cluster)); ok && old.Epoch == c.Epoch {
-		must(t.txn.Delete(tableLeftovers, old))
+		t.remove(tableLeftovers, old)
 	}
 	return nil, nil
 }

@@ -3,11 +3,10 @@ package state
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
-
-	memdb "github.com/hashicorp/go-memdb"
 
 	"github.com/framedb/framedb/client/wire"
 )
@@ -44,19 +43,17 @@ type change struct {
 
 func newHistory() *history { return &history{wake: make(chan struct{})} }
 
-func (h *history) add(index uint64, raw memdb.Changes) {
-	changes := toChanges(raw)
-	if len(changes) == 0 {
+func (h *history) add(c commit) {
+	if c.changes = inOrder(c.changes); len(c.changes) == 0 {
 		return
+	}
+	for _, ch := range c.changes {
+		c.bytes += rowSize(ch.before) + rowSize(ch.after)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := commit{index, changes, 0}
-	for _, ch := range changes {
-		c.bytes += rowSize(ch.before) + rowSize(ch.after)
-	}
 	h.commits = append(h.commits, c)
-	h.changes += len(changes)
+	h.changes += len(c.changes)
 	h.bytes += c.bytes
 	for (h.changes > historySize || h.bytes > historyBytes) && len(h.commits) > 1 {
 		first := h.commits[0]
@@ -99,26 +96,24 @@ func (h *history) after(index uint64) (c commit, wake <-chan struct{}, lost bool
 	return h.commits[i], nil, false
 }
 
-func toChanges(raw memdb.Changes) []change {
-	var changes []change
-	for _, r := range raw {
-		table := wire.Table(r.Table)
-		if !slices.Contains(wire.Tables, table) {
-			continue
-		}
-		row := r.After
-		if row == nil {
-			row = r.Before
-		}
-		changes = append(changes, change{table, rowKey(row), r.Before, r.After})
-	}
+// inOrder sorts the changes of one command by table and key, and makes one of
+// those of one row.
+func inOrder(changes []change) []change {
 	slices.SortStableFunc(changes, func(a, b change) int {
 		if d := slices.Index(wire.Tables, a.table) - slices.Index(wire.Tables, b.table); d != 0 {
 			return d
 		}
 		return strings.Compare(a.key, b.key)
 	})
-	return changes
+	kept := changes[:0]
+	for _, c := range changes {
+		if last := len(kept) - 1; last >= 0 && kept[last].table == c.table && kept[last].key == c.key {
+			kept[last].after = c.after
+			continue
+		}
+		kept = append(kept, c)
+	}
+	return slices.DeleteFunc(kept, func(c change) bool { return c.before == nil && c.after == nil })
 }
 
 // rowSize is about how many bytes a row takes, apart from what all rows take.
@@ -152,6 +147,14 @@ func rowKey(row any) string {
 	return ""
 }
 
+// rowName is the row's primary key, in the parts that its index is made of.
+func rowName(row any) []any {
+	if m, ok := row.(*wire.Mapping); ok {
+		return []any{string(m.Source), string(m.NodeTag)}
+	}
+	return []any{rowKey(row)}
+}
+
 // Subscribe streams the changes of the tables (all, when none is named) from
 // those after index on. When they are not remembered any more, or index is 0,
 // or lies ahead of this state, the stream begins with an OpReset event and the
@@ -173,6 +176,17 @@ type Subscription struct {
 
 // Next returns the next events, all of one index, or ctx's error.
 func (s *Subscription) Next(ctx context.Context) ([]wire.Event, error) {
+	events, err := s.NextSeq(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Collect(events), nil
+}
+
+// NextSeq is Next for a reader who takes its time: events, at least one, that
+// are made when they are asked for, so that a reset costs a row at a time. They
+// stay those of their index however long that takes, and can be asked for again.
+func (s *Subscription) NextSeq(ctx context.Context) (iter.Seq[wire.Event], error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -191,42 +205,52 @@ func (s *Subscription) Next(ctx context.Context) ([]wire.Event, error) {
 			}
 		default:
 			s.index = c.index
-			if events := s.events(c); len(events) > 0 {
-				return events, nil
+			if slices.ContainsFunc(c.changes, s.wants) {
+				return s.events(c), nil
 			}
 		}
 	}
 }
 
-func (s *Subscription) events(c commit) []wire.Event {
-	var events []wire.Event
-	for _, ch := range c.changes {
-		if !slices.Contains(s.tables, ch.table) {
-			continue
+func (s *Subscription) wants(ch change) bool { return slices.Contains(s.tables, ch.table) }
+
+func (s *Subscription) events(c commit) iter.Seq[wire.Event] {
+	return func(yield func(wire.Event) bool) {
+		for _, ch := range c.changes {
+			if !s.wants(ch) {
+				continue
+			}
+			e := wire.Event{Index: c.index, Table: ch.table, Op: wire.OpPut, Key: ch.key, Before: encode(ch.before), After: encode(ch.after)}
+			if ch.after == nil {
+				e.Op = wire.OpDelete
+			}
+			if !yield(e) {
+				return
+			}
 		}
-		e := wire.Event{Index: c.index, Table: ch.table, Op: wire.OpPut, Key: ch.key, Before: encode(ch.before), After: encode(ch.after)}
-		if ch.after == nil {
-			e.Op = wire.OpDelete
-		}
-		events = append(events, e)
 	}
-	return events
 }
 
 // startOver is a reset and all rows of the subscribed tables.
-func (s *Subscription) startOver() []wire.Event {
+func (s *Subscription) startOver() iter.Seq[wire.Event] {
 	v := s.state.View()
-	s.reset, s.index = false, v.Index()
-	events := []wire.Event{{Index: s.index, Op: wire.OpReset}}
-	for _, table := range wire.Tables {
-		if !slices.Contains(s.tables, table) {
-			continue
+	index := v.Index()
+	s.reset, s.index = false, index
+	return func(yield func(wire.Event) bool) {
+		if !yield(wire.Event{Index: index, Op: wire.OpReset}) {
+			return
 		}
-		for row := range v.allRows(string(table)) {
-			events = append(events, wire.Event{Index: s.index, Table: table, Op: wire.OpPut, Key: rowKey(row), After: encode(row)})
+		for _, table := range wire.Tables {
+			if !slices.Contains(s.tables, table) {
+				continue
+			}
+			for row := range v.allRows(string(table)) {
+				if !yield(wire.Event{Index: index, Table: table, Op: wire.OpPut, Key: rowKey(row), After: encode(row)}) {
+					return
+				}
+			}
 		}
 	}
-	return events
 }
 
 func encode(row any) json.RawMessage {

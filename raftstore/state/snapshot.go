@@ -106,14 +106,16 @@ func (s *State) Restore(r io.Reader) error {
 		return fmt.Errorf("snapshot has version %d; this agent reads %d: upgrade it", header.Version, snapshotVersion)
 	}
 	fresh := newDB()
-	t := newTx(fresh, header.Index)
+	t := newTx(fresh)
+	t.begin(header.Index)
 	if err := t.restoreRows(dec); err != nil {
 		t.txn.Abort()
 		return err
 	}
 	clear(t.touched)
 	t.commit()
-	t = newTx(fresh, header.Index)
+	t = newTx(fresh)
+	t.begin(header.Index)
 	for table, index := range header.Tables {
 		t.set(countTable(table), index)
 	}

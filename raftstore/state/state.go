@@ -76,50 +76,91 @@ func (s *State) View() *View {
 	return newView(t.db.Txn(false), t.replaced)
 }
 
+// Entry is an envelope at its index in the log.
+type Entry struct {
+	Index    uint64
+	Envelope []byte
+}
+
 // Apply decodes and applies one envelope at a log index. It never fails: a
 // command that cannot be applied gives a Result with Err and changes nothing.
 // That holds for a command of an unknown type too, so that agents of two
 // versions disagree about nothing but that command; a new command type is
 // therefore proposed only once every agent knows it.
 func (s *State) Apply(index uint64, envelope []byte) Result {
-	env, cmd, err := decode(envelope)
-	if err == nil {
-		var res Result
-		if res, err = s.run(index, env, cmd); err == nil {
-			return res
-		}
-	}
-	s.skip(index)
-	return Result{Index: index, Err: wire.AsError(err)}
+	return s.ApplyAll([]Entry{{index, envelope}})[0]
 }
 
-// run applies cmd in one transaction; on an error nothing is changed.
-func (s *State) run(index uint64, env Envelope, cmd applier) (Result, error) {
-	t := newTx(s.tables.Load().db, index)
+// ApplyAll is Apply of one entry after the other, in the order of their
+// indexes. Views see all of them or none, and together they cost little more
+// than one.
+func (s *State) ApplyAll(entries []Entry) []Result {
+	if results, ok := s.together(entries); ok {
+		return results
+	}
+	// One was refused when it had written already: what it wrote is undone by
+	// dropping the transaction.
+	results := make([]Result, 0, len(entries))
+	for i := range entries {
+		one, ok := s.together(entries[i : i+1])
+		if !ok {
+			s.skip(entries[i].Index)
+		}
+		results = append(results, one...)
+	}
+	return results
+}
+
+// together applies entries in one transaction, which is dropped when a command
+// was refused that had written something. The last result is that command's
+// then.
+func (s *State) together(entries []Entry) (results []Result, ok bool) {
+	t := newTx(s.tables.Load().db)
 	defer t.txn.Abort()
-	if first, ok := t.remembered(env.RequestID); ok {
-		t.commit()
-		return first, nil
-	}
-	value, err := cmd.apply(t)
-	if err != nil {
-		return Result{}, err
-	}
-	res := Result{Index: index}
-	if value != nil {
-		if res.Value, err = json.Marshal(value); err != nil {
-			return Result{}, err
+	var commits []commit
+	for _, e := range entries {
+		t.begin(e.Index)
+		res := t.run(e)
+		results = append(results, res)
+		if res.Err != nil && t.wrote {
+			return results, false
+		}
+		if len(t.changes) > 0 {
+			commits = append(commits, commit{index: e.Index, changes: t.changes})
 		}
 	}
-	t.remember(env, res)
-	s.events.add(index, t.commit())
-	return res, nil
+	t.commit()
+	for _, c := range commits {
+		s.events.add(c)
+	}
+	return results, true
 }
 
 // skip moves the applied index on where nothing else changes.
 func (s *State) skip(index uint64) {
-	t := newTx(s.tables.Load().db, index)
+	t := newTx(s.tables.Load().db)
+	t.begin(index)
 	t.commit()
+}
+
+func (t *tx) run(e Entry) Result {
+	env, cmd, err := decode(e.Envelope)
+	if err != nil {
+		return Result{Index: e.Index, Err: wire.AsError(err)}
+	}
+	if first, ok := t.remembered(env.RequestID); ok {
+		return first
+	}
+	res := Result{Index: e.Index}
+	value, err := cmd.apply(t)
+	if err == nil && value != nil {
+		res.Value, err = json.Marshal(value)
+	}
+	if err != nil {
+		return Result{Index: e.Index, Err: wire.AsError(err)}
+	}
+	t.remember(env, res)
+	return res
 }
 
 func decode(envelope []byte) (Envelope, applier, error) {

@@ -23,48 +23,83 @@ type request struct {
 	Result Result         `json:"result"`
 }
 
-// tx is one command's transaction: it reads like a View and writes.
+// tx is the transaction of one command after the other: it reads like a View
+// and writes. What several commands change in the same place is written once.
 type tx struct {
 	*View
+	touched map[wire.Table]uint64 // the last index that changed the table
+	counts  map[string]uint64     // counters as they will be
+
+	// Of the command of now:
 	index   uint64
-	touched map[wire.Table]bool
+	changes []change
+	wrote   bool
 }
 
-func newTx(db *memdb.MemDB, index uint64) *tx {
-	txn := db.Txn(true)
-	txn.TrackChanges()
-	return &tx{View: newView(txn, nil), index: index, touched: map[wire.Table]bool{}}
+func newTx(db *memdb.MemDB) *tx {
+	return &tx{View: newView(db.Txn(true), nil), touched: map[wire.Table]uint64{}, counts: map[string]uint64{}}
 }
+
+// begin turns to the command at index.
+func (t *tx) begin(index uint64) { t.index, t.changes, t.wrote = index, nil, false }
 
 // put inserts or replaces a row of a watched table.
 func (t *tx) put(table wire.Table, row any) {
-	must(t.txn.Insert(string(table), row))
-	t.touched[table] = true
+	t.note(table, row, row)
+	t.insert(string(table), row)
 }
 
 func (t *tx) delete(table wire.Table, row any) {
-	must(t.txn.Delete(string(table), row))
-	t.touched[table] = true
+	t.note(table, row, nil)
+	t.remove(string(table), row)
 }
 
-// commit makes the transaction visible and returns its changes of watched
-// tables.
-func (t *tx) commit() memdb.Changes {
+// note remembers a change for those who watch. after is row or nil.
+func (t *tx) note(table wire.Table, row, after any) {
+	t.touched[table] = t.index
+	before, err := t.txn.First(string(table), byID, rowName(row)...)
+	must(err)
+	t.changes = append(t.changes, change{table, rowKey(row), before, after})
+}
+
+// insert and remove are for tables that nobody watches.
+func (t *tx) insert(table string, row any) {
+	t.wrote = true
+	must(t.txn.Insert(table, row))
+}
+
+func (t *tx) remove(table string, row any) {
+	t.wrote = true
+	must(t.txn.Delete(table, row))
+}
+
+// commit makes the transaction visible, as of the command of now.
+func (t *tx) commit() {
 	t.set(countApplied, t.index)
-	for table := range t.touched {
-		t.set(countTable(table), t.index)
+	for table, index := range t.touched {
+		t.set(countTable(table), index)
 	}
-	changes := t.txn.Changes()
+	for name, n := range t.counts {
+		t.insert(tableCounters, &counter{Name: name, N: n})
+	}
 	t.txn.Commit()
-	return changes
 }
 
 func (t *tx) set(name string, n uint64) {
-	must(t.txn.Insert(tableCounters, &counter{Name: name, N: n}))
+	t.wrote = true
+	t.counts[name] = n
 }
 
 func (t *tx) count(name string, by int) {
 	t.set(name, uint64(int(t.quiet(name))+by))
+}
+
+// quiet is View's, with what will be.
+func (t *tx) quiet(name string) uint64 {
+	if n, ok := t.counts[name]; ok {
+		return n
+	}
+	return t.View.quiet(name)
 }
 
 // putMapping stores a mapping, new or changed, and keeps the counts.
@@ -96,7 +131,7 @@ func (t *tx) addLoad(c wire.ClusterName, by int) {
 	must(err)
 	l := *row.(*load)
 	l.Mappings += by
-	must(t.txn.Insert(tableLoads, &l))
+	t.insert(tableLoads, &l)
 }
 
 // putCluster stores a cluster, new or changed, and keeps its load.
@@ -108,12 +143,12 @@ func (t *tx) putCluster(c *wire.Cluster) {
 		l = *row.(*load)
 	}
 	l.Closed = c.Status.Phase == wire.PhaseRemoving
-	must(t.txn.Insert(tableLoads, &l))
+	t.insert(tableLoads, &l)
 }
 
 func (t *tx) deleteCluster(c *wire.Cluster) {
 	t.delete(wire.TableClusters, c)
-	must(t.txn.Delete(tableLoads, &load{Cluster: c.Name}))
+	t.remove(tableLoads, &load{Cluster: c.Name})
 }
 
 func (t *tx) remembered(id wire.RequestID) (Result, bool) {
@@ -132,7 +167,7 @@ func (t *tx) remember(env Envelope, res Result) {
 	if env.RequestID == "" {
 		return
 	}
-	must(t.txn.Insert(tableRequests, &request{ID: env.RequestID, At: env.At, Result: res}))
+	t.insert(tableRequests, &request{ID: env.RequestID, At: env.At, Result: res})
 	t.count(countRequests, 1)
 	t.count(countRequestBytes, len(res.Value))
 	for {
@@ -143,7 +178,7 @@ func (t *tx) remember(env Envelope, res Result) {
 		if few && env.At.Sub(oldest.At) <= requestAge || oldest.ID == env.RequestID {
 			return
 		}
-		must(t.txn.Delete(tableRequests, oldest))
+		t.remove(tableRequests, oldest)
 		t.count(countRequests, -1)
 		t.count(countRequestBytes, -len(oldest.Result.Value))
 	}
