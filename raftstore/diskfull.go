@@ -51,6 +51,15 @@ func probe(db *bolt.DB) error {
 	return f.Sync()
 }
 
+// DiskFull returns why the last write to the Raft log found no space, nil when
+// it found some. It never blocks. Errors: ErrDiskFull.
+func (s *Store) DiskFull() error {
+	if full := s.logs.full.Load(); full != nil {
+		return full
+	}
+	return nil
+}
+
 // diskFull is the ErrDiskFull that names the remedy.
 func diskFull(path string, err error) *wire.Error {
 	return wire.Errorf(wire.CodeDiskFull, "no space is left for %s: free some on its file system or raise the quota, and repeat (%v)", path, err)

@@ -55,6 +55,9 @@ func TestAFullDiskIsSaidAndGotOver(t *testing.T) {
 	if err := s.WaitReady(ctx); !errors.Is(err, wire.ErrDiskFull) {
 		t.Errorf("waiting on a full disk: %v", err)
 	}
+	if err := s.DiskFull(); !errors.Is(err, wire.ErrDiskFull) {
+		t.Errorf("the store says of its disk: %v", err)
+	}
 	if _, ok := s.View().Cluster("a"); !ok {
 		t.Error("reads ended")
 	}
@@ -63,6 +66,9 @@ func TestAFullDiskIsSaidAndGotOver(t *testing.T) {
 		_, err := s.Propose(ctx, "req", create("c"))
 		return err == nil
 	})
+	if err := s.DiskFull(); err != nil {
+		t.Errorf("with space again: %v", err)
+	}
 	closeStore(t, s)
 	s = opened(t, ctx, testConfig(dir))
 	if _, ok := s.View().Cluster("b"); ok {

@@ -49,7 +49,7 @@ func (s *Store) askLeader(ctx context.Context, method string, args, reply any) e
 		if err != nil {
 			return err
 		}
-		err = conn.Call(ctx, method, args, reply)
+		err = s.cfg.hooks.call(method, reply, func(reply any) error { return conn.Call(ctx, method, args, reply) })
 		if code := wire.CodeOf(err); code == wire.CodeUnavailable || code == wire.CodeInternal {
 			return noLeader(err.Error())
 		}

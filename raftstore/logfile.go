@@ -4,12 +4,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -49,8 +46,8 @@ const lockTimeout = 50 * time.Millisecond
 // it), ErrDiskFull, or a damaged file.
 func openLogStore(dir string, node wire.NodeName, written func(time.Duration)) (*logStore, error) {
 	path := filepath.Join(dir, "raft.db")
-	if err := dropUnfinished(path); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+	if err := inspect(path); err != nil {
+		return nil, err
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
 		Timeout: lockTimeout,
@@ -69,35 +66,13 @@ func openLogStore(dir string, node wire.NodeName, written func(time.Duration)) (
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	s := &logStore{
-		db: db, update: db.Update, written: written,
+		db: db, update: db.Update, written: written, growth: newGrowth(),
 		full: new(atomic.Pointer[wire.Error]), stopping: make(chan struct{}), stopOnce: new(sync.Once),
 	}
 	if err := s.claim(node); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
-}
-
-// dropUnfinished empties a file that is smaller than what bbolt makes at once
-// of a new one: the disk was full then, or the agent was killed. bbolt would
-// take it for damaged, or die reading behind its end.
-func dropUnfinished(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		return nil // somebody is at it
-	}
-	info, err := f.Stat()
-	if err != nil || info.Size() >= int64(4*os.Getpagesize()) {
-		return err
-	}
-	return f.Truncate(0)
 }
 
 // claim makes the buckets and ties the file to the node.

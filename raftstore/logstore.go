@@ -29,6 +29,7 @@ type logStore struct {
 	// written is told how long each write took, fsync included.
 	written func(time.Duration)
 
+	growth   *growth
 	full     *atomic.Pointer[wire.Error] // why the last write found no space
 	stopping chan struct{}
 	stopOnce *sync.Once
@@ -131,39 +132,64 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
-	return s.write(func(tx *bolt.Tx) error {
+	grown := 0
+	err := s.write(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketLogs)
 		b.FillPercent = 0.95 // indexes only grow: leave no room for others between
 		if last := keyIndex(b.Cursor().Last()); last != 0 && last+1 < logs[0].Index {
-			if err := deleteRange(b, 0, last); err != nil {
+			if err := deleteRange(b, keyIndex(b.Cursor().First()), last); err != nil {
 				return err
 			}
 		}
 		for _, l := range logs {
-			if err := b.Put(indexKey(l.Index), encodeEntry(l)); err != nil {
+			entry := encodeEntry(l)
+			if err := b.Put(indexKey(l.Index), entry); err != nil {
 				return err
 			}
+			grown += len(entry)
 		}
 		return nil
 	})
+	if err == nil {
+		s.growth.add(grown)
+	}
+	return err
 }
 
-// DeleteRange deletes the entries min to max, both included, all or none.
+// deletePiece is how many entries one transaction deletes behind a snapshot, so
+// that new ones get their turn in between.
+const deletePiece = 4096
+
+// DeleteRange deletes the entries min to max, both included. The old end of the
+// log goes in pieces, oldest first, so that what is left after a kill has no
+// gap; the new end, which another leader's takes the place of, at once.
 func (s *logStore) DeleteRange(minIndex, maxIndex uint64) error {
-	return s.write(func(tx *bolt.Tx) error {
-		return deleteRange(tx.Bucket(bucketLogs), minIndex, maxIndex)
-	})
-}
-
-func deleteRange(b *bolt.Bucket, minIndex, maxIndex uint64) error {
-	for c := b.Cursor(); ; {
-		// Seek again each time: what Next gives after Delete is not defined.
-		k, v := c.Seek(indexKey(minIndex))
-		if k == nil || keyIndex(k, v) > maxIndex {
-			return nil
-		}
-		if err := c.Delete(); err != nil {
+	for more := true; more; {
+		err := s.write(func(tx *bolt.Tx) error {
+			b := tx.Bucket(bucketLogs)
+			first, last := keyIndex(b.Cursor().First()), keyIndex(b.Cursor().Last())
+			upTo := min(maxIndex, last)
+			more = minIndex <= first && upTo < last && upTo-first >= deletePiece
+			if more {
+				upTo = first + deletePiece - 1
+			}
+			return deleteRange(b, max(minIndex, first), upTo)
+		})
+		if err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// deleteRange deletes entries that are there, all of them: the log has no gaps.
+// It goes by key: a cursor walks over the pages that it has emptied again and
+// again.
+func deleteRange(b *bolt.Bucket, first, last uint64) error {
+	for i := first; i <= last && i != 0; i++ {
+		if err := b.Delete(indexKey(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -29,19 +30,25 @@ const (
 	// above heartbeatTimeout.
 	leaderLease = 500 * time.Millisecond
 	// snapshotThreshold is how many entries there are between snapshots, at
-	// least. Lower: a restart replays less; higher: the whole state is written
-	// less often. 8192 entries replay in well under a second.
+	// least, unless they are large: see maxGrowth. Lower: a restart replays
+	// less; higher: the whole state is written less often. 8192 entries replay
+	// in well under a second.
 	snapshotThreshold = 8192
 	// snapshotInterval is how often the threshold is looked at, up to twice.
 	snapshotInterval = 2 * time.Minute
-	// trailingLogs is how many entries stay behind a snapshot, so that a
-	// follower which was away briefly needs no snapshot.
+	// trailingLogs is how many entries stay behind a snapshot at most, so that
+	// a follower which was away briefly needs no snapshot. See trailingBytes.
 	trailingLogs = 10240
 
 	// transportTimeout bounds one exchange with another node.
 	transportTimeout = 10 * time.Second
 	// transportPool is how many idle connections are kept to each node.
 	transportPool = 3
+	// transportInFlight is how many messages are under way to a node at a time. 1
+	// does without Raft's pipelines: where a follower refuses a message, they may
+	// never send it another one, and never end (raft#612). They would overlap the
+	// leader's next message with the follower's fsync of this one.
+	transportInFlight = 1
 )
 
 // Open opens the log and starts Raft; Close ends both. It returns before there
@@ -61,7 +68,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	s.handsOver.Store(true)
-	s.close = s.closeOnce()
+	s.close, s.reads = s.closeOnce(), newReads(s)
 	undo := func() {}
 	defer func() {
 		if err != nil {
@@ -77,7 +84,7 @@ func Open(cfg Config) (_ *Store, err error) {
 	}
 	undo = func() { _ = s.logs.close() }
 	s.log = &raftLogger{log: cfg.Logger.With("component", "raft")}
-	snaps, err := openSnapshots(s.logs.db, s.log)
+	snaps, err := openSnapshots(s.logs, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +99,8 @@ func Open(cfg Config) (_ *Store, err error) {
 		me: Peer{Name: cfg.Node, Addr: s.Addr(), Alive: true},
 	}
 	s.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: s.port.Raft(), ServerAddressProvider: s.directory, MaxPool: transportPool, Timeout: transportTimeout, Logger: s.log,
+		Stream: s.port.Raft(), ServerAddressProvider: s.directory, MaxPool: transportPool,
+		MaxRPCsInFlight: transportInFlight, Timeout: transportTimeout, Logger: s.log,
 	})
 	undo = func() { _ = s.transport.Close(); _ = s.port.Close(); _ = s.logs.close() }
 	belongs, err := s.start(raftConfig(cfg.Node, s.log), snaps)
@@ -105,6 +113,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		return nil, errors.Join(err, s.raft.Shutdown().Error(), s.logs.close())
 	}
 	s.membership.start()
+	s.compacting.Go(s.compact)
 	undo = func() { _ = s.Close() }
 	if err := s.metrics.register(cfg.Registerer, s); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
@@ -152,6 +161,9 @@ func (s *Store) start(conf *raft.Config, snaps *snapshots) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("look for Raft state: %w", err)
 	}
+	if err := s.logs.grown(shots); err != nil {
+		return record{}, err
+	}
 	switch state := last > 0 || len(shots) > 0; {
 	case !state:
 		belongs, err = s.begin(belongs, conf, snaps)
@@ -165,7 +177,7 @@ func (s *Store) start(conf *raft.Config, snaps *snapshots) (record, error) {
 	if err := s.port.SetCluster(context.Background(), belongs.belongs()); err != nil {
 		return record{}, err
 	}
-	s.raft, err = newRaft(conf, fsm{s.state}, s.logs, snaps, s.transport)
+	s.raft, err = newRaft(conf, fsm{s.state}, s.logs, snaps, s.cfg.hooks.transport(s.transport))
 	return belongs, err
 }
 
@@ -207,21 +219,21 @@ func (s *Store) bootstrap(belongs record, conf *raft.Config, snaps *snapshots) e
 	return nil
 }
 
-// newRaft is raft.NewRaft, which reads all entries that are not in a snapshot
-// and panics at a damaged one.
-func newRaft(conf *raft.Config, f raft.FSM, logs *logStore, snaps *snapshots, trans *raft.NetworkTransport) (r *raft.Raft, err error) {
+// newRaft is raft.NewRaft, which reads a snapshot and all entries behind it,
+// and panics at one that is damaged or missing.
+func newRaft(conf *raft.Config, f raft.FSM, logs *logStore, snaps *snapshots, trans raft.Transport) (r *raft.Raft, err error) {
+	dir := filepath.Dir(logs.db.Path())
 	defer func() {
 		if p := recover(); p != nil {
 			cause, ok := p.(error)
 			if !ok {
 				panic(p)
 			}
-			err = fmt.Errorf("start Raft: %w", cause)
+			err = damaged(dir, fmt.Errorf("read the log and the snapshots: %w", cause))
 		}
 	}()
-	r, err = raft.NewRaft(conf, f, logs, logs, snaps, trans)
-	if err != nil {
-		return nil, fmt.Errorf("start Raft: %w", err)
+	if r, err = raft.NewRaft(conf, f, logs, logs, snaps, trans); err != nil {
+		return nil, damaged(dir, fmt.Errorf("read the log and the snapshots: %w", err))
 	}
 	return r, nil
 }
@@ -234,10 +246,7 @@ func newRaft(conf *raft.Config, f raft.FSM, logs *logStore, snaps *snapshots, tr
 // later. It works once.
 func (s *Store) hurry() error {
 	s.log.expectWarning()
-	c := s.raft.ReloadableConfig()
-	c.HeartbeatTimeout, c.ElectionTimeout = heartbeatTimeout, electionTimeout
-	if err := s.raft.ReloadConfig(c); err != nil {
-		return fmt.Errorf("set Raft's timeouts: %w", err)
-	}
-	return nil
+	return s.reload(func(c *raft.ReloadableConfig) {
+		c.HeartbeatTimeout, c.ElectionTimeout = heartbeatTimeout, electionTimeout
+	})
 }

@@ -48,7 +48,7 @@ const (
 //
 // The last two match ctx's error as well when it was ctx that ended.
 func (s *Store) Propose(ctx context.Context, id wire.RequestID, cmd state.Command) (state.Result, error) {
-	entry, err := encode(id, cmd)
+	entry, err := s.encode(id, cmd)
 	if err != nil {
 		return state.Result{}, err
 	}
@@ -62,11 +62,11 @@ func (s *Store) Propose(ctx context.Context, id wire.RequestID, cmd state.Comman
 	return res, nil
 }
 
-func encode(id wire.RequestID, cmd state.Command) ([]byte, error) {
+func (s *Store) encode(id wire.RequestID, cmd state.Command) ([]byte, error) {
 	if err := id.Validate(); err != nil {
 		return nil, err
 	}
-	entry, err := state.Encode(cmd, id, time.Now())
+	entry, err := state.Encode(cmd, id, s.cfg.hooks.now())
 	if err != nil {
 		return nil, wire.Errorf(wire.CodeInvalidArgument, "%s cannot be encoded: %v", cmd.Type(), err)
 	}

@@ -52,6 +52,8 @@ type Config struct {
 
 	Logger     *slog.Logger          // nil logs nothing
 	Registerer prometheus.Registerer // nil registers nothing
+
+	hooks hooks
 }
 
 func (c *Config) validate() error {
@@ -87,6 +89,7 @@ func (c *Config) fill() {
 	if c.Membership == (Membership{}) {
 		c.Membership = DefaultMembership()
 	}
+	c.hooks.fill()
 }
 
 // Peers is what gossip knows of the other agents. Its methods never block.
@@ -122,6 +125,7 @@ type Store struct {
 	transport *raft.NetworkTransport
 	calls     *peer.Server
 	leader    *leaderLink
+	reads     *reads
 	nudge     *nudge
 	log       *raftLogger
 	metrics   *metrics
@@ -129,7 +133,9 @@ type Store struct {
 
 	directory  *directory
 	membership *membership
-	handsOver  atomic.Bool // whether Close gives the lead away; tests let it die
+	compacting sync.WaitGroup // compact
+	reloading  sync.Mutex     // held while Raft's settings change
+	handsOver  atomic.Bool    // whether Close gives the lead away; tests let it die
 	// caughtUp is the last term in which this node, as its leader, had applied
 	// all that was committed before.
 	caughtUp atomic.Uint64
@@ -157,8 +163,10 @@ func (s *Store) closeOnce() func() error {
 		s.logs.stop()
 		err := stopped.Error() // waits, and closes the transport
 		close(s.stopped)
+		s.compacting.Wait()
 		s.membership.wait() // it may have waited for Raft
 		s.calls.Close()
+		s.reads.close()
 		s.leader.close()
 		if closeErr := s.port.Close(); err == nil {
 			err = closeErr

@@ -40,26 +40,15 @@ func (s *Store) readIndex(ctx context.Context) (uint64, error) {
 	return reply.Index, reply.Failure.err()
 }
 
-// readIndexHere is an index that contains all that was acknowledged before the
-// call, if this node leads: what it acknowledged itself it has applied, what
-// former leaders did is behind the barrier, and a later leader there was not
-// when the majority confirmed.
-func (s *Store) readIndexHere(ctx context.Context) (index uint64, err error) {
-	term := s.raft.CurrentTerm()
-	if s.caughtUp.Load() != term {
-		if err := s.barrier(ctx); err != nil {
-			return 0, err
-		}
-		if s.raft.CurrentTerm() == term {
-			s.caughtUp.Store(term)
-		}
-	}
-	at := s.View().Index()
-	err = s.ask(ctx, func() error {
-		if err := s.raft.VerifyLeader().Error(); err != nil {
-			return s.failure(err, false)
-		}
-		return nil
+// readIndexHere is reads.index, for as long as ctx lets it wait.
+func (s *Store) readIndexHere(ctx context.Context) (uint64, error) {
+	var index uint64
+	err := s.ask(ctx, func() (err error) {
+		index, err = s.reads.index()
+		return err
 	})
-	return at, err
+	if err != nil {
+		return 0, err
+	}
+	return index, nil
 }

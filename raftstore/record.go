@@ -3,6 +3,7 @@ package raftstore
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -136,7 +137,7 @@ func (s *logStore) record() (r record, err error) {
 		return json.Unmarshal(b, &r)
 	})
 	if err != nil {
-		return record{}, fmt.Errorf("%s: where the node belongs: %w", s.db.Path(), err)
+		return record{}, damaged(filepath.Dir(s.db.Path()), fmt.Errorf("%s: where the node belongs: %w", s.db.Path(), err))
 	}
 	return r, nil
 }

@@ -76,7 +76,7 @@ func Recover(cfg RecoverConfig) (_ Recovery, err error) {
 	}
 	defer func() { err = errors.Join(err, logs.close()) }()
 	r := recovery{cfg: cfg, logs: logs, log: &raftLogger{log: cfg.Logger}}
-	if r.snaps, err = openSnapshots(logs.db, r.log); err != nil {
+	if r.snaps, err = openSnapshots(logs, r.log); err != nil {
 		return Recovery{}, err
 	}
 	_, r.trans = raft.NewInmemTransport("")

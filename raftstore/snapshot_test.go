@@ -90,7 +90,7 @@ func TestADamagedSnapshotFallsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	snaps, err := openSnapshots(s.logs.db, newTestLogger())
+	snaps, err := openSnapshots(s.logs, newTestLogger())
 	if err != nil {
 		t.Fatal(err)
 	}

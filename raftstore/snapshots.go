@@ -8,12 +8,14 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	bolt "go.etcd.io/bbolt"
 )
 
 // retainSnapshots is how many snapshots stay: the newest, and one more in case
 // the newest turns out to be damaged.
 const retainSnapshots = 2
+
+// snapshotDir is Raft's name for the directory of its snapshots.
+const snapshotDir = "snapshots"
 
 // tmpSuffix ends the name of a snapshot that is being written.
 const tmpSuffix = ".tmp"
@@ -23,18 +25,21 @@ const tmpSuffix = ".tmp"
 // each try, until there is no space for anything. This one removes them.
 type snapshots struct {
 	*raft.FileSnapshotStore
-	dir string
+	dir    string
+	growth *growth
 }
 
-// openSnapshots makes the directory snapshots beside db, which the caller has
-// locked.
-func openSnapshots(db *bolt.DB, log hclog.Logger) (*snapshots, error) {
-	dir := filepath.Dir(db.Path())
+// openSnapshots makes the directory snapshots beside raft.db.
+func openSnapshots(logs *logStore, log hclog.Logger) (*snapshots, error) {
+	dir := filepath.Dir(logs.db.Path())
 	store, err := raft.NewFileSnapshotStoreWithLogger(dir, retainSnapshots, log)
 	if err != nil {
-		return nil, fmt.Errorf("snapshots in %s: %w", dir, whyNotWritten(db, err))
+		return nil, fmt.Errorf("snapshots in %s: %w", dir, whyNotWritten(logs.db, err))
 	}
-	s := &snapshots{FileSnapshotStore: store, dir: filepath.Join(dir, "snapshots")}
+	if err := syncDir(dir); err != nil {
+		return nil, fmt.Errorf("snapshots in %s: %w", dir, whyNotWritten(logs.db, err))
+	}
+	s := &snapshots{FileSnapshotStore: store, dir: filepath.Join(dir, snapshotDir), growth: logs.growth}
 	return s, s.removeUnfinished("*")
 }
 
@@ -58,24 +63,36 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, con
 	if err != nil {
 		return nil, errors.Join(err, s.removeUnfinished(fmt.Sprintf("%d-%d-*", term, index)))
 	}
-	return snapshotSink{sink, filepath.Join(s.dir, sink.ID()+tmpSuffix)}, nil
+	return &snapshotSink{
+		SnapshotSink: sink, unfinished: filepath.Join(s.dir, sink.ID()+tmpSuffix),
+		growth: s.growth, covers: s.growth.bytes.Load(),
+	}, nil
 }
 
 // snapshotSink removes what a failed Close or Cancel leaves.
 type snapshotSink struct {
 	raft.SnapshotSink
-	unfinished string
+	unfinished   string
+	growth       *growth
+	covers, size int64 // bytes: of the log, of the snapshot
+}
+
+func (s *snapshotSink) Write(b []byte) (int, error) {
+	n, err := s.SnapshotSink.Write(b)
+	s.size += int64(n)
+	return n, err
 }
 
 // Close makes the snapshot count; on an error there is nothing of it.
-func (s snapshotSink) Close() error {
+func (s *snapshotSink) Close() error {
 	if err := s.SnapshotSink.Close(); err != nil {
 		return errors.Join(err, os.RemoveAll(s.unfinished))
 	}
+	s.growth.snapshot(s.covers, s.size)
 	return nil
 }
 
 // Cancel drops the snapshot.
-func (s snapshotSink) Cancel() error {
+func (s *snapshotSink) Cancel() error {
 	return errors.Join(s.SnapshotSink.Cancel(), os.RemoveAll(s.unfinished))
 }

@@ -29,12 +29,20 @@ func (s *Store) Status() Status {
 		IsLeader: s.isLeader(), Term: s.raft.CurrentTerm(), AppliedIndex: s.View().Index(),
 	}
 	st.LastContact = s.Staleness()
-	for _, server := range s.raft.GetConfiguration().Configuration().Servers {
-		if server.Suffrage == raft.Voter {
-			st.Voters = append(st.Voters, wire.NodeName(server.ID))
-		}
+	for _, v := range s.voters() {
+		st.Voters = append(st.Voters, wire.NodeName(v.ID))
 	}
 	return st
+}
+
+// voters are those of Raft's latest configuration, perhaps not committed yet.
+func (s *Store) voters() (voters []raft.Server) {
+	for _, server := range s.configuration().Servers {
+		if server.Suffrage == raft.Voter {
+			voters = append(voters, server)
+		}
+	}
+	return voters
 }
 
 // Staleness is Status.LastContact alone: what this node does not know yet was

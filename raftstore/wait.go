@@ -58,14 +58,3 @@ func (s *Store) tryReady(ctx context.Context) error {
 	defer cancel()
 	return s.CatchUp(ctx)
 }
-
-// barrier returns nil when this node is the leader and has applied all that
-// was committed before.
-func (s *Store) barrier(ctx context.Context) error {
-	return s.ask(ctx, func() error {
-		if err := s.raft.Barrier(enqueueTimeout).Error(); err != nil {
-			return s.failure(err, false) // a barrier changes nothing
-		}
-		return nil
-	})
-}

@@ -104,7 +104,7 @@ func (s *State) ApplyAll(entries []Entry) []Result {
 	for i := range entries {
 		one, ok := s.together(entries[i : i+1])
 		if !ok {
-			s.skip(entries[i].Index)
+			s.refuse(entries[i], one[0])
 		}
 		results = append(results, one...)
 	}
@@ -120,11 +120,12 @@ func (s *State) together(entries []Entry) (results []Result, ok bool) {
 	var commits []commit
 	for _, e := range entries {
 		t.begin(e.Index)
-		res := t.run(e)
+		env, res := t.run(e)
 		results = append(results, res)
 		if res.Err != nil && t.wrote {
 			return results, false
 		}
+		t.remember(env, res)
 		if len(t.changes) > 0 {
 			commits = append(commits, commit{index: e.Index, changes: t.changes})
 		}
@@ -136,20 +137,26 @@ func (s *State) together(entries []Entry) (results []Result, ok bool) {
 	return results, true
 }
 
-// skip moves the applied index on where nothing else changes.
-func (s *State) skip(index uint64) {
+// refuse changes nothing but the applied index and what is remembered.
+func (s *State) refuse(e Entry, res Result) {
 	t := newTx(s.tables.Load().db)
-	t.begin(index)
+	t.begin(e.Index)
+	if env, _, err := decode(e.Envelope); err == nil {
+		t.remember(env, res)
+	}
 	t.commit()
 }
 
-func (t *tx) run(e Entry) Result {
+// run returns the result and the envelope under which it is to be remembered,
+// which is empty where it is not. A refusal is remembered too: else one that
+// the caller takes for refused could be applied when its double comes late.
+func (t *tx) run(e Entry) (Envelope, Result) {
 	env, cmd, err := decode(e.Envelope)
 	if err != nil {
-		return Result{Index: e.Index, Err: wire.AsError(err)}
+		return Envelope{}, Result{Index: e.Index, Err: wire.AsError(err)}
 	}
 	if first, ok := t.remembered(env.RequestID); ok {
-		return first
+		return Envelope{}, first
 	}
 	res := Result{Index: e.Index}
 	value, err := cmd.apply(t)
@@ -157,10 +164,9 @@ func (t *tx) run(e Entry) Result {
 		res.Value, err = json.Marshal(value)
 	}
 	if err != nil {
-		return Result{Index: e.Index, Err: wire.AsError(err)}
+		res = Result{Index: e.Index, Err: wire.AsError(err)}
 	}
-	t.remember(env, res)
-	return res
+	return env, res
 }
 
 func decode(envelope []byte) (Envelope, applier, error) {

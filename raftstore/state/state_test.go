@@ -266,8 +266,18 @@ func TestARepeatedRequestIsAppliedOnce(t *testing.T) {
 	if again.Index != first.Index || !bytes.Equal(again.Value, first.Value) {
 		t.Errorf("repeated: %+v, want %+v", again, first)
 	}
-	l.now = l.now.Add(11 * time.Minute)
 	must(t, l.request(t, "other", state.RemoveMapping{Source: "s9", NodeTag: "node-1"}))
+	l.now = l.now.Add(11 * time.Minute)
+	others := func(n int) {
+		for range n {
+			must(t, l.request(t, wire.RequestID(fmt.Sprint("r", l.index)), state.LabelNode{Name: "n1", Label: "t"}))
+		}
+	}
+	others(4000)
+	if r := must(t, l.request(t, "req", cmd)); r.Index != first.Index {
+		t.Error("age alone forgets the last requests: clocks jump")
+	}
+	others(100)
 	if r := must(t, l.request(t, "req", cmd)); r.Index == first.Index {
 		t.Error("an ID older than ten minutes is still remembered")
 	}

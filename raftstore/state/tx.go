@@ -9,9 +9,12 @@ import (
 )
 
 // Bounds of what is remembered of request IDs and their results. A retry that
-// comes later than any of them is applied again.
+// comes later than any of them is applied again; but age alone forgets none of
+// the last requestFew, because the clock of one proposer that is ahead makes
+// those of all others look old.
 const (
 	requestAge   = 10 * time.Minute
+	requestFew   = 4096
 	requestCount = 131072
 	requestBytes = 64 << 20
 )
@@ -174,8 +177,10 @@ func (t *tx) remember(env Envelope, res Result) {
 		row, err := t.txn.First(tableRequests, byIndex)
 		must(err)
 		oldest := row.(*request)
-		few := t.quiet(countRequests) <= requestCount && t.quiet(countRequestBytes) <= requestBytes
-		if few && env.At.Sub(oldest.At) <= requestAge || oldest.ID == env.RequestID {
+		n := t.quiet(countRequests)
+		few := n <= requestCount && t.quiet(countRequestBytes) <= requestBytes
+		young := n <= requestFew || env.At.Sub(oldest.At) <= requestAge
+		if few && young || oldest.ID == env.RequestID {
 			return
 		}
 		t.remove(tableRequests, oldest)
