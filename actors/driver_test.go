@@ -95,13 +95,14 @@ func (f *faulty) Observe(_ context.Context, name wire.ClusterName) (deploy.Deplo
 	f.calls[name]++
 	f.looked[name] = append(f.looked[name], time.Now())
 	do := f.observe[name]
+	_, exists := f.found[name]
 	f.mu.Unlock()
 	if do != nil {
 		if err := do(); err != nil {
 			return deploy.Deployment{}, err
 		}
 	}
-	return deploy.Deployment{}, nil
+	return deploy.Deployment{Exists: exists}, nil
 }
 
 func (f *faulty) Apply(ctx context.Context, name wire.ClusterName, spec wire.ClusterSpec) error {

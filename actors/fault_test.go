@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/deploy"
 	"github.com/framedb/framedb/raftstore/state"
 )
 
@@ -194,6 +195,59 @@ func TestOnlyOwnClustersAreTouched(t *testing.T) {
 	}
 }
 
+func TestSynchronizeForgivesAClusterThatGoes(t *testing.T) {
+	t.Parallel()
+	d := newFaulty()
+	b := newBed(t, d)
+	b.timing.Ready, b.timing.Unready, b.timing.Acted = time.Hour, time.Hour, time.Hour
+	hold := make(chan struct{})
+	d.onObserve("beta", func() error { <-hold; return nil })
+	b.start()
+	b.create("alpha", spec(1))
+	b.create("beta", spec(1))
+	looked := func(name wire.ClusterName, n int) {
+		t.Helper()
+		eventually(t, 10*time.Second, func() error {
+			if d.observed(name) < n {
+				return fmt.Errorf("%s was looked at %d times, want %d", name, d.observed(name), n)
+			}
+			return nil
+		})
+	}
+	looked("beta", 1)
+	looked("alpha", 1)
+	seen := d.observed("alpha")
+	said := make(chan error, 1)
+	go func() {
+		_, err := b.Synchronize(context.Background(), true)
+		said <- err
+	}()
+	looked("alpha", seen+1) // for Synchronize, which waits for beta as well
+	b.store.must(t, state.RemoveCluster{Name: "beta"}, state.PurgeCluster{Name: "beta"})
+	if err := <-said; err != nil {
+		t.Errorf("synchronize: %v", err)
+	}
+	close(hold)
+}
+
+// late lists a cluster that is removed in the meantime.
+type late struct{ *faulty }
+
+func (late) List(context.Context) ([]deploy.Found, error) {
+	return []deploy.Found{{Name: "ghost", Spec: spec(1)}}, nil
+}
+
+func TestSynchronizeDoesNotBringBackWhatIsGone(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, late{newFaulty()}).start()
+	if _, err := b.Synchronize(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if row := b.store.cluster("ghost"); row.Name != "" {
+		t.Errorf("a cluster that is gone was imported: %+v", row)
+	}
+}
+
 func TestSynchronizeEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	d := newFaulty()
@@ -222,10 +276,16 @@ func TestSilentStoreIsTriedAgain(t *testing.T) {
 		if row := b.store.cluster("alpha"); row.Status.Owner != node || row.Status.Reason != "" {
 			t.Fatalf("a report was stored without a leader: %+v", row.Status)
 		}
+		if wrong := b.Degraded(); len(wrong) != 1 || !strings.Contains(wrong[0], "alpha: its state cannot be stored") || !strings.Contains(wrong[0], "no leader") {
+			t.Errorf("degraded: %q", wrong)
+		}
 		b.store.fail(nil)
 		<-time.After(time.Minute)
 		if b.store.cluster("alpha").Status.Reason == "" {
 			t.Error("no report was stored after the leader came back")
+		}
+		if wrong := b.Degraded(); len(wrong) != 0 {
+			t.Errorf("degraded: %q", wrong)
 		}
 		b.stop()
 	})

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/framedb/framedb/client/sentinel"
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/raftstore/state"
@@ -341,5 +343,47 @@ func TestRedisGauges(t *testing.T) {
 	}
 	if memory := got["framedb_redis_used_memory_bytes"]; len(memory) != 2 || memory[0] == 0 {
 		t.Errorf("used memory is %v", memory)
+	}
+}
+
+// TestDeletedSocketsAreMadeAnew has every member start anew, the master by
+// handing over, while a writer goes on.
+func TestDeletedSocketsAreMadeAnew(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	b := newBed(t, m).start()
+	b.create("alpha", spec(2))
+	before := b.ready("alpha").Status.Master
+	members := []*redis.Client{b.at(b.member("alpha-redis-node-0")), b.at(b.member("alpha-redis-node-1"))}
+	sockets, err := filepath.Glob(filepath.Join(m.cfg.SocketDir, "alpha-*"))
+	if err != nil || len(sockets) != 2 {
+		t.Fatalf("sockets are %v, %v", sockets, err)
+	}
+	for _, path := range sockets {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	acked := 0
+	eventually(t, 40*time.Second, func() error {
+		row := b.store.cluster("alpha")
+		for _, member := range members { // a replica refuses
+			if member.Set(t.Context(), fmt.Sprint("key-", acked), "x", 0).Err() == nil {
+				acked++
+			}
+		}
+		if row.Status.Master == before || row.Status.Phase != wire.PhaseReady {
+			return fmt.Errorf("master is %s, phase %s: %s", row.Status.Master, row.Status.Phase, row.Status.Reason)
+		}
+		return nil
+	})
+	for _, path := range sockets {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	master := b.at(b.member(b.store.cluster("alpha").Status.Master))
+	if n, err := master.DBSize(context.Background()).Result(); err != nil || int(n) < acked {
+		t.Errorf("the master has %d keys, %v; %d were acknowledged", n, err, acked)
 	}
 }

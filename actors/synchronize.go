@@ -111,11 +111,17 @@ func (a *Actors) notOurs(name wire.ClusterName) error {
 	return wire.Errorf(wire.CodeUnavailable, "cluster %q is owned by node %q: ask the agent there", name, row.Status.Owner)
 }
 
-// adopt imports a cluster that the store does not know, and waits until this
-// node's state has it.
+// adopt imports a cluster that the store does not know and that is still there,
+// and waits until this node's state has it.
 func (a *Actors) adopt(ctx context.Context, f deploy.Found) error {
 	view := a.cfg.Store.View()
 	if _, known := view.Cluster(f.Name); known {
+		return nil
+	}
+	// It may have been removed, from the store last, since it was listed.
+	if now, err := a.cfg.Driver.Observe(ctx, f.Name); err != nil {
+		return fmt.Errorf("%w: observe cluster %s: %w", wire.ErrUnavailable, f.Name, err)
+	} else if !now.Exists {
 		return nil
 	}
 	cmd := state.ImportCluster{Name: f.Name, Spec: f.Spec}
@@ -173,7 +179,9 @@ func (a *Actors) rounds(ctx context.Context, name wire.ClusterName) error {
 	for _, round := range waiting {
 		select {
 		case err := <-round:
-			problems = append(problems, err)
+			if name != "" || !errors.Is(err, wire.ErrNotFound) { // of all, one that went meanwhile is none
+				problems = append(problems, err)
+			}
 		case <-a.stopped:
 			return wire.Errorf(wire.CodeUnavailable, "the agent is stopping")
 		case <-ctx.Done():
@@ -183,13 +191,17 @@ func (a *Actors) rounds(ctx context.Context, name wire.ClusterName) error {
 	return errors.Join(problems...)
 }
 
-// Degraded lists what is wrong on this node, one sentence each, by cluster.
+// Degraded lists what is wrong on this node, one sentence each, by cluster; also
+// what the store cannot be told of.
 func (a *Actors) Degraded() []string {
 	wrong := []string{}
 	for _, row := range a.cfg.Store.View().ClustersOwnedBy(a.cfg.Node) {
 		reasons := a.crashes.reasons(row.Name)
 		if len(reasons) == 0 && row.Status.Phase == wire.PhaseDegraded {
 			reasons = []string{row.Status.Reason}
+		}
+		if rec, ok := a.records.get(row.Name); ok && rec.Untold() != nil {
+			reasons = append(reasons, fmt.Sprintf("its state cannot be stored, what is shown may be old: %v", rec.Untold()))
 		}
 		for _, reason := range reasons {
 			wrong = append(wrong, fmt.Sprintf("cluster %s: %s", row.Name, reason))

@@ -248,7 +248,7 @@ func (a *agent) serve(context.Context) error {
 	server, err := httpapi.New(httpapi.Config{
 		Node: a.node, Version: version, Driver: a.driver.Name(), Namespace: a.cfg.Namespace,
 		Socket: a.cfg.Socket, SocketDir: a.cfg.SocketDir, StartedAt: a.started,
-		Store: a.store, Raft: a.store, Sync: a.actors, Sentinels: a.sentinels, Password: a.password,
+		Store: a.store, Raft: a.store, Sync: synchronizer{a.actors, a.node, a.store}, Sentinels: a.sentinels, Password: a.password,
 		Members: a.members, Ready: a.ready,
 		Logger: a.log, Gatherer: a.metrics, Registerer: a.metrics,
 	})

@@ -58,6 +58,9 @@ func TestDiskFullAtTheDataDirectory(t *testing.T) {
 			}
 			return nil
 		})
+		if wrong := p.degraded(); !strings.Contains(wrong, "the disk of node "+p.node()+" is full: ") {
+			t.Errorf("degraded: %s", wrong)
+		}
 		if err := os.Remove(filler); err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +71,9 @@ func TestDiskFullAtTheDataDirectory(t *testing.T) {
 			}
 			return nil
 		})
+		if wrong := p.degraded(); strings.Contains(wrong, "full") {
+			t.Errorf("degraded with space again: %s", wrong)
+		}
 	})
 }
 
@@ -85,6 +91,12 @@ func fillDisk(t *testing.T, path string) {
 	if !strings.Contains(err.Error(), "no space left") {
 		t.Fatal(err)
 	}
+}
+
+// degraded is what the agent says is wrong.
+func (p *proc) degraded() string {
+	_, answer := p.call(http.MethodGet, "/v1/status", "")
+	return fmt.Sprint(answer["degraded"])
 }
 
 // node is the agent's name.

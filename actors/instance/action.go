@@ -30,6 +30,9 @@ type Failover struct {
 	Pause wire.Endpoint
 }
 
+// Restart has the driver start a member's Redis anew, as a replica.
+type Restart struct{ Member wire.FrameDBID }
+
 // SentinelSet changes settings at one Sentinel.
 type SentinelSet struct {
 	Member   wire.FrameDBID
@@ -63,6 +66,7 @@ type Purge struct{}
 
 func (a Apply) String() string         { return fmt.Sprintf("deploy %d members", a.Spec.Replicas) }
 func (a Failover) String() string      { return "start a failover" }
+func (a Restart) String() string       { return fmt.Sprintf("restart %s", a.Member) }
 func (a SentinelSet) String() string   { return fmt.Sprintf("set up the Sentinel of %s", a.Member) }
 func (a SentinelReset) String() string { return fmt.Sprintf("reset the Sentinel of %s", a.Member) }
 func (a ConfigSet) String() string     { return fmt.Sprintf("set up %s", a.Member) }

@@ -130,6 +130,7 @@ func (i *Instance) job() (end done) {
 		i.cfg.Record.answer(waiting, i.answer(end.res))
 	}()
 	end.res = i.worker.round(i.ctx)
+	i.cfg.Record.told(end.res.untold)
 	return end
 }
 

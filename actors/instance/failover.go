@@ -12,25 +12,54 @@ import (
 // that was seen not to run, where waiting for down-after gains nothing, and
 // one that has to leave.
 func (p *planner) failover() bool {
-	if !p.agreed || p.Seen.failingOver() || p.Now.Sub(p.Past.FailoverAt) < failoverEvery {
-		return false
-	}
 	m := p.Seen.at(p.master)
-	if m == nil {
-		return false
-	}
-	var f Failover
 	switch {
+	case m == nil:
 	case !m.Redis.Running:
-		f.Sentinels = p.forDeadMaster()
+		return p.start(Failover{Sentinels: p.forDeadMaster()})
 	case p.leaves(m) && p.masterMember() == m:
-		f.Sentinels, f.Pause = p.forLeavingMaster(), p.master
+		return p.handOver()
 	}
-	if len(f.Sentinels) == 0 {
+	return false
+}
+
+// handOver has a living master hand over to a member that is in sync.
+func (p *planner) handOver() bool {
+	return p.start(Failover{Sentinels: p.forLivingMaster(), Pause: p.master})
+}
+
+// start starts a failover if a Sentinel would choose well and none is under
+// way.
+func (p *planner) start(f Failover) bool {
+	if !p.agreed || len(f.Sentinels) == 0 || p.Seen.failingOver() || p.Now.Sub(p.Past.FailoverAt) < failoverEvery {
 		return false
 	}
 	p.do(f)
 	return true
+}
+
+// restart has a member start anew that needs it, one at a time while all others
+// are well. The master is the last: it hands over, and then is one of them. If
+// it does not know that yet it is ended at once, since what it still takes is
+// lost.
+func (p *planner) restart() {
+	master := p.masterMember()
+	if master == nil || p.Now.Sub(p.Past.RestartAt) < restartEvery {
+		return
+	}
+	for i := range p.Seen.Members {
+		m := &p.Seen.Members[i]
+		if m == master || !m.Redis.NeedsRestart {
+			continue
+		}
+		if m.Answers() && m.Info.Role == wire.RoleMaster || p.wellBut(m) {
+			p.do(Restart{Member: m.ID})
+		}
+		return
+	}
+	if master.Redis.NeedsRestart && p.wellBut(nil) {
+		p.handOver()
+	}
 }
 
 // forDeadMaster returns the Sentinels that would choose the member that has
@@ -54,9 +83,9 @@ func (p *planner) forDeadMaster() []wire.Endpoint {
 	})
 }
 
-// forLeavingMaster returns the Sentinels that would choose a member that stays
+// forLivingMaster returns the Sentinels that would choose a member that stays
 // and is in sync, whichever they choose: there is time to wait for that.
-func (p *planner) forLeavingMaster() []wire.Endpoint {
+func (p *planner) forLivingMaster() []wire.Endpoint {
 	return p.sentinelsThatChoose(candidates, func(m *Member) bool {
 		return m.inSync(p.master)
 	})

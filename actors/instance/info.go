@@ -32,6 +32,11 @@ func parseInfo(text string, priority string) Info {
 		Keys:         keys(fields["db0"]),
 		OpsPerSecond: number("instantaneous_ops_per_sec"),
 	}
+	for _, name := range []string{"aof_last_write_status", "rdb_last_bgsave_status"} {
+		if info.Settings.AppendOnly && fields[name] == "err" && info.Unsaved == "" {
+			info.Unsaved = name
+		}
+	}
 	info.Settings.Priority, _ = strconv.Atoi(priority)
 	if fields["role"] == "master" {
 		info.Role = wire.RoleMaster

@@ -28,4 +28,14 @@ func TestParseInfo(t *testing.T) {
 	if loading := parseInfo("role:slave\r\nloading:1\r\n", "100"); !loading.Syncing {
 		t.Error("a replica that loads counts as in sync")
 	}
+	for text, want := range map[string]string{
+		"aof_enabled:1\r\naof_last_write_status:ok\r\nrdb_last_bgsave_status:ok\r\n":  "",
+		"aof_enabled:0\r\naof_last_write_status:err\r\n":                              "",
+		"aof_enabled:1\r\naof_last_write_status:err\r\nrdb_last_bgsave_status:ok\r\n": "aof_last_write_status",
+		"aof_enabled:1\r\nrdb_last_bgsave_status:err\r\n":                             "rdb_last_bgsave_status",
+	} {
+		if got := parseInfo(text, "").Unsaved; got != want {
+			t.Errorf("%q: unsaved %q, want %q", text, got, want)
+		}
+	}
 }

@@ -16,9 +16,10 @@ type Observation struct {
 	At time.Time
 	// Err says that the driver could not see the deployment; nothing else was
 	// looked at then.
-	Err     error
-	Exists  bool
-	Members []Member // by ordinal
+	Err       error
+	Exists    bool
+	FilesLost bool     // the next Apply puts them back
+	Members   []Member // by ordinal
 }
 
 // Member is one member as the driver, its Redis and its Sentinel show it.
@@ -44,6 +45,9 @@ type Info struct {
 	Offset int64
 
 	Settings Settings
+	// Unsaved names the field of INFO that says that the backup could not be
+	// written to disk, for which Redis refuses writes; empty when it could.
+	Unsaved string
 
 	UsedMemory   int64 // bytes
 	Clients      int64

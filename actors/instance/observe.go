@@ -23,7 +23,7 @@ func (w *worker) observe(ctx context.Context) Observation {
 		o.Err = err
 		return o
 	}
-	o.Exists = d.Exists
+	o.Exists, o.FilesLost = d.Exists, d.FilesLost
 	for _, m := range d.Members {
 		o.Members = append(o.Members, Member{Member: m, Says: sentinel.Report{Err: errNotRunning}, InfoErr: errNotRunning})
 	}

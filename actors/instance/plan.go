@@ -11,6 +11,9 @@ const (
 	// failoverEvery is how long a failover that was started has until it is
 	// started again: Sentinel needs one to three seconds for one.
 	failoverEvery = 5 * time.Second
+	// restartEvery is the least time between restarts of members, however soon
+	// the cluster seems well again.
+	restartEvery = 10 * time.Second
 	// defaultPriority is Redis' replica-priority.
 	defaultPriority = 100
 )
@@ -32,6 +35,7 @@ type Past struct {
 	// Applied is the generation that the driver last brought about.
 	Applied    uint64
 	FailoverAt time.Time
+	RestartAt  time.Time
 	// logged is what the last plan was to do, so that a plan that is the same
 	// again and again is told once.
 	logged string
@@ -53,8 +57,8 @@ func MakePlan(in Input) Plan {
 	if in.Seen.Err == nil {
 		p.master, p.agreed = in.Seen.agreed(in.Cluster.Quorum)
 		p.configure()
-		if !p.failover() {
-			p.apply()
+		if !p.failover() && !p.apply() {
+			p.restart()
 		}
 		p.setSentinels()
 		p.resetSentinel()
@@ -132,16 +136,18 @@ func (p *planner) options(m *Member) map[string]string {
 	return options
 }
 
-// apply has the driver start what is missing and end what leaves, unless all
-// runs as it should.
-func (p *planner) apply() {
+// apply has the driver start what is missing, end what leaves and put back
+// lost files, unless all is as it should be; it reports whether it did.
+func (p *planner) apply() bool {
 	spec, generation := p.Cluster.ClusterSpec, p.Cluster.Generation
 	if p.shrinks() && !p.mayShrink() {
 		spec.Replicas, generation = p.present(), 0
 	}
-	if generation != 0 && (p.Past.Applied != generation || p.shrinks()) || !p.allRun(spec.Replicas) {
+	if generation != 0 && (p.Past.Applied != generation || p.shrinks()) || !p.allRun(spec.Replicas) || p.Seen.FilesLost {
 		p.do(Apply{Spec: spec, Generation: generation})
+		return true
 	}
+	return false
 }
 
 // present is how many members there have to be to keep every one there is.

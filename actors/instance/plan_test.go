@@ -132,6 +132,8 @@ func brief(actions []Action) string {
 				pause = " of " + address(a.Pause)
 			}
 			words = append(words, fmt.Sprintf("failover(%d%s)", len(a.Sentinels), pause))
+		case Restart:
+			words = append(words, fmt.Sprintf("restart(%s)", a.Member))
 		case SentinelSet:
 			if a.InfoPeriod != 0 {
 				a.Options["info"] = a.InfoPeriod.String()
@@ -412,6 +414,67 @@ func TestPlanShrinks(t *testing.T) {
 			demoted(in)
 			in.Past.Applied = 2
 		}, "apply(2,g2)", ""},
+	})
+}
+
+// lostSocket is what the driver says of a Redis whose socket was deleted.
+func lostSocket(in *Input, ordinals ...int) {
+	for _, i := range ordinals {
+		m := &in.Seen.Members[i]
+		m.Redis.NeedsRestart, m.Redis.Reason, m.Redis.Socket = true, "its socket was deleted", ""
+	}
+}
+
+func TestPlanMendsWhatRuns(t *testing.T) {
+	t.Parallel()
+	const why = "member x-redis-node-%d needs a restart: its socket was deleted"
+	replica, master := fmt.Sprintf(why, 2), fmt.Sprintf(why, 0)
+	run(t, []planCase{
+		{"lost files are put back", 3, func(in *Input) { in.Seen.FilesLost = true }, "apply(3,g1)", ""},
+		{"before anyone restarts", 3, func(in *Input) { lostSocket(in, 2); in.Seen.FilesLost = true }, "apply(3,g1)", replica},
+		{"a replica restarts", 3, func(in *Input) { lostSocket(in, 2) }, "restart(x-redis-node-2)", replica},
+		{"also one that cannot copy for it", 3, func(in *Input) {
+			lostSocket(in, 2)
+			in.Seen.Members[2].Info.Syncing = true
+		}, "restart(x-redis-node-2)", replica},
+		{"one at a time, the master last", 3, func(in *Input) { lostSocket(in, 0, 1, 2) }, "restart(x-redis-node-1)", master},
+		{"not while another syncs", 3, func(in *Input) {
+			lostSocket(in, 2)
+			in.Seen.Members[1].Info.Syncing = true
+		}, "", replica},
+		{"not while another is dead", 3, func(in *Input) { lostSocket(in, 2); in.Seen.Members[1].stop() }, "apply(3,g1)", "member x-redis-node-1 does not run"},
+		{"not while the master is silent", 3, func(in *Input) { lostSocket(in, 2); in.Seen.Members[0].InfoErr = errCould }, "", "member x-redis-node-0 does not answer"},
+		{"not during a failover", 3, func(in *Input) {
+			lostSocket(in, 2)
+			in.Seen.Members[1].Says.Flags = "master,failover_in_progress"
+		}, "", replica},
+		{"not again at once", 3, func(in *Input) { lostSocket(in, 2); in.Past.RestartAt = now.Add(-time.Second) }, "", replica},
+		{"again when it did not help", 3, func(in *Input) { lostSocket(in, 2); in.Past.RestartAt = now.Add(-time.Minute) }, "restart(x-redis-node-2)", replica},
+		{"a master hands over", 3, func(in *Input) { lostSocket(in, 0) }, "failover(3 of h:6000)", master},
+		{"and is ended before it knows", 3, func(in *Input) {
+			promote(in, 1)
+			lostSocket(in, 0)
+			in.Seen.Members[0].Info.Role, in.Seen.Members[0].Info.Follows = wire.RoleMaster, wire.Endpoint{}
+			in.Seen.Members[2].Info.LinkUp = false
+			in.Seen.Members[1].Says.Flags = "master,failover_in_progress"
+		}, "restart(x-redis-node-0)", master},
+		{"not to one that is not in sync", 2, func(in *Input) { lostSocket(in, 0); in.Seen.Members[1].Info.LinkUp = false }, "", master},
+		{"not while a Sentinel prefers one that is unknown", 2, func(in *Input) {
+			lostSocket(in, 0)
+			for i := range in.Seen.Members {
+				in.Seen.Members[i].Says.Replicas[0].Endpoint = redisAt(9)
+			}
+		}, "", master},
+		{"not when it alone has the data", 1, func(in *Input) { lostSocket(in, 0) }, "", master},
+		{"not right after another restart", 3, func(in *Input) { lostSocket(in, 0); in.Past.RestartAt = now.Add(-time.Second) }, "", master},
+	})
+}
+
+func TestAMemberThatCannotSaveIsDegraded(t *testing.T) {
+	t.Parallel()
+	run(t, []planCase{
+		{"its file", 2, func(in *Input) { in.Seen.Members[0].Info.Unsaved = "aof_last_write_status" },
+			"", "member x-redis-node-0 cannot write its backup to disk and may refuse writes (aof_last_write_status:err)"},
 	})
 }
 

@@ -41,6 +41,10 @@ func (p *planner) memberProblems() []string {
 			all = append(all, fmt.Sprintf("member %s does not run: %s", m.ID, orElse(m.Redis.Reason, "no reason is known")))
 		case m.InfoErr != nil:
 			all = append(all, fmt.Sprintf("member %s does not answer: %v", m.ID, m.InfoErr))
+		case m.Info.Unsaved != "":
+			all = append(all, fmt.Sprintf("member %s cannot write its backup to disk and may refuse writes (%s:err): free some space for its directory, or see its log", m.ID, m.Info.Unsaved))
+		case m.Redis.NeedsRestart:
+			all = append(all, fmt.Sprintf("member %s needs a restart: %s", m.ID, orElse(m.Redis.Reason, "no reason is known")))
 		}
 	}
 	return all

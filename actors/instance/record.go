@@ -24,6 +24,7 @@ type Record struct {
 	woken   bool         // guarded by mu: it was poked and has not looked yet
 	waiting []chan error // guarded by mu: for a round that begins after now
 	seen    Observation  // guarded by mu: the last one
+	untold  error        // guarded by mu: why the last report is not in the store
 }
 
 // Turn is held by the one job that works on a cluster. It outlives the record:
@@ -111,6 +112,20 @@ func (r *Record) saw(o Observation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen = o
+}
+
+func (r *Record) told(untold error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.untold = untold
+}
+
+// Untold returns why the store does not have what the last round saw, nil if it
+// has.
+func (r *Record) Untold() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.untold
 }
 
 // Seen returns the last observation and when it was made; the zero one before

@@ -22,6 +22,7 @@ func anyInput(t *rapid.T) *Input {
 		demoted(in)
 	}
 	in.Serves = rapid.Bool().Draw(t, "serves")
+	in.Seen.FilesLost = rapid.Bool().Draw(t, "files lost")
 	for i := range in.Seen.Members {
 		spoil(t, &in.Seen.Members[i], n)
 	}
@@ -38,6 +39,7 @@ func spoil(t *rapid.T, m *Member, n int) {
 	} else if often("silent") {
 		m.InfoErr = errCould
 	}
+	m.Redis.NeedsRestart = m.Redis.Running && often("needs a restart")
 	if often("role") {
 		m.Info.Role = wire.RoleMaster
 	}
@@ -80,7 +82,7 @@ func checkRule(t *rapid.T, p *planner, a Action) {
 	named := p.Seen.at(p.master)
 	switch a := a.(type) {
 	case Failover:
-		if !p.agreed || named == nil || named.Redis.Running && !p.leaves(named) {
+		if !p.agreed || named == nil || named.Redis.Running && !p.leaves(named) && !named.Redis.NeedsRestart {
 			t.Fatalf("a failover away from a master that may be well")
 		}
 		if named.Redis.Running != (a.Pause == named.redis()) {
@@ -91,6 +93,10 @@ func checkRule(t *rapid.T, p *planner, a Action) {
 		stays := p.agreed && named != nil && named.Answers() && named.Ordinal < a.Spec.Replicas
 		if a.Spec.Replicas < p.present() && !stays {
 			t.Fatalf("members are ended while the master is unknown or among them")
+		}
+	case Restart:
+		if m := p.Seen.at(p.master); m == nil || !m.Answers() || m.Info.Role != wire.RoleMaster || m.ID == a.Member {
+			t.Fatalf("%s is restarted, and no other is known to be master", a.Member)
 		}
 	case SentinelReset:
 		for i := range p.Seen.Members {

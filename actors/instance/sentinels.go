@@ -48,7 +48,7 @@ func (p *planner) sentinelOptions(r *sentinel.Report) map[string]string {
 // that was reset knows nobody for a moment and could not fail over, so this is
 // done only when all is well, and to one only while the others know everyone.
 func (p *planner) resetSentinel() {
-	if !p.allWell() {
+	if !p.wellBut(nil) {
 		return
 	}
 	var stale *Member
@@ -66,15 +66,15 @@ func (p *planner) resetSentinel() {
 	}
 }
 
-// allWell: exactly the members that should be there run, answer, agree and are
-// in sync.
-func (p *planner) allWell() bool {
+// wellBut: exactly the members that should be there run, agree on a master that
+// answers and, except for one, are in sync.
+func (p *planner) wellBut(one *Member) bool {
 	if p.masterMember() == nil || p.Seen.failingOver() || p.shrinks() || !p.allRun(p.Cluster.Replicas) {
 		return false
 	}
 	for i := range p.Seen.Members {
 		m := &p.Seen.Members[i]
-		if m.Says.Err != nil || m.redis() != p.master && !m.inSync(p.master) {
+		if m.Says.Err != nil || m != one && m.redis() != p.master && !m.inSync(p.master) {
 			return false
 		}
 	}

@@ -27,6 +27,8 @@ type result struct {
 	// err says that this node may not act, the cluster could not be observed, or
 	// the report not stored.
 	err error
+	// untold is why what was seen is not in the store.
+	untold error
 	// gone is true when the cluster is not this node's in this epoch (any more).
 	gone  bool
 	ready bool
@@ -42,7 +44,7 @@ type result struct {
 func (w *worker) round(ctx context.Context) result {
 	held, release, err := w.cfg.Lease.Hold(ctx)
 	if err != nil {
-		return result{err: err}
+		return result{err: err, untold: err}
 	}
 	defer release()
 	// The report is stored also when the time for all else is over.
@@ -62,11 +64,12 @@ func (w *worker) round(ctx context.Context) result {
 	if purged := w.act(limited, &in, &plan); purged {
 		return result{gone: true}
 	}
-	if held.Err() != nil {
-		return result{err: context.Cause(held)} // what was seen may be cut off
+	if err := context.Cause(held); err != nil {
+		return result{err: err, untold: err} // what was seen may be cut off
 	}
 	res.ready = res.ready && plan.Report.Status.Phase == wire.PhaseReady
-	res.err = errors.Join(in.Seen.Err, w.store(ctx, &in, &plan.Report))
+	res.untold = w.store(ctx, &in, &plan.Report)
+	res.err = errors.Join(in.Seen.Err, res.untold)
 	return res
 }
 
@@ -180,6 +183,9 @@ func (w *worker) do(ctx context.Context, in *Input, a Action) error {
 	case Failover:
 		past.FailoverAt = in.Now
 		return w.failover(ctx, a)
+	case Restart:
+		past.RestartAt = in.Now
+		return w.cfg.Driver.Restart(ctx, a.Member)
 	case SentinelSet:
 		return w.sentinelSet(ctx, a)
 	case SentinelReset:
@@ -194,8 +200,8 @@ func (w *worker) do(ctx context.Context, in *Input, a Action) error {
 	return fmt.Errorf("unknown action %T", a)
 }
 
-// handover is how long a master that leaves holds writes back: Sentinel needs
-// about a second, and then the member ends.
+// handover is how long a master that hands over holds writes back: Sentinel
+// needs about a second, and then the member ends.
 const handover = 3 * time.Second
 
 func (w *worker) failover(ctx context.Context, a Failover) error {
