@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -60,15 +61,46 @@ type frameMetadata struct {
 
 func metadataOf(t target) (frameMetadata, error) {
 	var m frameMetadata
-	if len(t.Metadata) > 0 {
-		if err := json.Unmarshal(t.Metadata, &m); err != nil {
-			return m, wire.InField("metadata", wire.Errorf(wire.CodeConflict, "that of node tag %q is not as writers need it: %v", t.NodeTag, err))
-		}
+	if err := readMetadata(t, &m); err != nil {
+		return m, err
 	}
 	if m.RefCount != nil && *m.RefCount < 0 {
-		return m, wire.InField("metadata", wire.Errorf(wire.CodeConflict, "that of node tag %q has a ref_count of %d", t.NodeTag, *m.RefCount))
+		return m, useless(t, fmt.Errorf("ref_count: %d is negative", *m.RefCount))
 	}
-	return m, nil
+	return m, checkSizes(t, m.Sizes)
+}
+
+// sizesOf reads no more of the metadata than who counts down needs.
+func sizesOf(t target) ([]string, error) {
+	var m struct {
+		Sizes []string `json:"sizes"`
+	}
+	if err := readMetadata(t, &m); err != nil {
+		return nil, err
+	}
+	return m.Sizes, checkSizes(t, m.Sizes)
+}
+
+func readMetadata(t target, into any) error {
+	if len(t.Metadata) == 0 {
+		return nil
+	}
+	return useless(t, json.Unmarshal(t.Metadata, into))
+}
+
+func checkSizes(t target, sizes []string) error {
+	if err := frames.CheckSizes(sizes...); err != nil {
+		return useless(t, fmt.Errorf("sizes: %w", err))
+	}
+	return nil
+}
+
+// useless is the one error of metadata that do not say what they should.
+func useless(t target, err error) error {
+	if err == nil {
+		return nil
+	}
+	return wire.InField("metadata", wire.Errorf(wire.CodeConflict, "that of node tag %q is not as writers need it: %v", t.NodeTag, err))
 }
 
 // PutFrame stores one frame, given by its sizes, on every node tag that its
@@ -79,12 +111,16 @@ func metadataOf(t target) (frameMetadata, error) {
 // It returns the mappings of the tags that have the frame now. When only some
 // failed, the error tells which, and errors.Is finds each one's code.
 //
-// Errors: ErrInvalidArgument (a size that the metadata ask for is not given;
-// nothing was stored), ErrConflict (the metadata are of no use; nothing was
-// stored); else as [frames.Cluster.Put] for each tag.
+// Errors: ErrInvalidArgument (a size is not allowed, see [frames.CheckSizes], or
+// one that the metadata ask for is not given; nothing was stored), ErrConflict
+// (the metadata are of no use; nothing was stored); else as
+// [frames.Cluster.Put] for each tag.
 func (db *FrameDB) PutFrame(ctx context.Context, frame wire.FrameKey, sizes map[string][]byte, opts frames.PutOptions) ([]wire.Mapping, error) {
 	if err := db.live(); err != nil {
 		return nil, err
+	}
+	if err := frames.CheckSizes(slices.Collect(maps.Keys(sizes))...); err != nil {
+		return nil, wire.InField("sizes", err)
 	}
 	put := &framePut{frame: frame, sizes: sizes, opts: opts, failed: map[wire.NodeTag]error{}}
 	err := db.following(ctx, frame.Source(), func(ts targets) error { return put.run(ctx, ts) })

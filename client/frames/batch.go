@@ -1,17 +1,12 @@
 package frames
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/framedb/framedb/client/wire"
-)
-
-// Bounds of one decrement.
-const (
-	maxSizes     = 64
-	maxSizeBytes = 64
 )
 
 // CheckDecrement reports whether d may stand in a batch.
@@ -48,8 +43,8 @@ func checkDecrements(token wire.RequestID, batch []wire.Decrement) error {
 	return nil
 }
 
-// checker checks decrements, and quickly those whose key differs from the last
-// one in the number only, as most do.
+// checker checks decrements, and quickly those that differ from the last one in
+// the number only, as most do.
 type checker struct {
 	prefix string
 	last   uint64
@@ -57,6 +52,7 @@ type checker struct {
 	// ascending is true when all keys had one prefix and growing numbers: then
 	// none came twice.
 	ascending bool
+	sizes     []string // of the last one
 }
 
 func (c *checker) check(d *wire.Decrement) error {
@@ -65,14 +61,13 @@ func (c *checker) check(d *wire.Decrement) error {
 		return wire.Errorf(wire.CodeInvalidArgument, "key: %.300q is no count key: give ref__<source>?<updates>?<restarts>__<number>", d.Key)
 	case d.By < 1 || d.By > wire.MaxDecrementBy:
 		return wire.Errorf(wire.CodeInvalidArgument, "by: %d is out of range: give 1 to %d", d.By, int64(wire.MaxDecrementBy))
-	case len(d.Sizes) > maxSizes:
-		return wire.Errorf(wire.CodeInvalidArgument, "sizes: %d are too many: at most %d", len(d.Sizes), maxSizes)
+	case slices.Equal(d.Sizes, c.sizes):
+		return nil
 	}
-	for _, s := range d.Sizes {
-		if s == "" || len(s) > maxSizeBytes || strings.Contains(s, "__") {
-			return wire.Errorf(wire.CodeInvalidArgument, "sizes: %.100q is not allowed: give <W>x<H>", s)
-		}
+	if err := CheckSizes(d.Sizes...); err != nil {
+		return fmt.Errorf("sizes: %w", err)
 	}
+	c.sizes = d.Sizes
 	return nil
 }
 
@@ -113,7 +108,8 @@ func plainNumber(s string) (n uint64, ok bool) {
 // plan is the order in which a batch goes to the function: group by group.
 type plan struct {
 	groups []batchGroup
-	order  []int // indexes into the batch; nil is the batch's own order
+	usual  []string // for the groups without sizes
+	order  []int    // indexes into the batch; nil is the batch's own order
 }
 
 // batchGroup is n members of a batch that drop alike; they share arguments.
@@ -135,21 +131,31 @@ func (p *plan) at(i int) int {
 	return p.order[i]
 }
 
-func planOf(batch []wire.Decrement) plan {
+// sizes are those whose data go with the counts of a group.
+func (p *plan) sizes(group int) []string {
+	if sizes := p.groups[group].sizes; len(sizes) > 0 {
+		return sizes
+	}
+	return p.usual
+}
+
+// planOf makes the plan; usual is for the decrements that name no sizes.
+func planOf(batch []wire.Decrement, usual []string) plan {
 	first := batchGroup{by: batch[0].By, sizes: batch[0].Sizes, n: len(batch)}
 	if !slices.ContainsFunc(batch, func(d wire.Decrement) bool { return !first.fits(&d) }) {
-		return plan{groups: []batchGroup{first}}
+		return plan{groups: []batchGroup{first}, usual: usual}
 	}
-	var p plan
+	p := plan{usual: usual}
 	var members [][]int
-	byKind := map[string]int{}
+	byKind := map[string]int{} // see appendKind
+	var kind []byte
 	for i := range batch {
 		d := &batch[i]
-		kind := strconv.FormatInt(d.By, 10) + "__" + strings.Join(d.Sizes, "__")
-		g, known := byKind[kind]
+		kind = appendKind(kind[:0], d.By, d.Sizes)
+		g, known := byKind[string(kind)]
 		if !known {
 			g = len(p.groups)
-			byKind[kind] = g
+			byKind[string(kind)] = g
 			p.groups = append(p.groups, batchGroup{by: d.By, sizes: d.Sizes})
 			members = append(members, nil)
 		}

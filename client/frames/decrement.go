@@ -11,17 +11,12 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// TokenPrefix stands before a token in the Redis key that remembers its answer
-// for ten minutes: "framedb:token:<token>". The value is the answer as
-// framedb.lua describes it, about a byte for each count.
-const TokenPrefix = "framedb:token:"
-
 // The library's name has its version in it, and so has the function's: agents
 // and clients of two versions must not replace each other's. Raise it with
 // every change of framedb.lua.
 const (
-	library  = "framedb_2"
-	function = "framedb_decrement_2"
+	library  = "framedb_3"
+	function = "framedb_decrement_3"
 )
 
 //go:embed framedb.lua
@@ -39,27 +34,37 @@ func evalCode() string {
 	return "#!lua flags=allow-oom\n" + script + "return decrement(KEYS, ARGV)\n"
 }
 
-// maxAnswer bounds the answer of one batch: nine bytes a count at most.
-const maxAnswer = 9*wire.MaxDecrements + 16
+// maxAnswer bounds the answer of one batch: 20 bytes a count at most.
+const maxAnswer = 20*wire.MaxDecrements + 16
 
 // Decrement applies the batch in one atomic step; the token makes a retry
-// change nothing for ten minutes, here and by the caller. With an empty token
-// nothing is repeated. Results are in the order of the batch. At most
-// wire.MaxDecrements keys: to split a longer list, or not to, is up to the
-// caller, who knows what belongs together.
+// change nothing for ten minutes, here and by the caller. A retry is the same
+// batch in the same order: another one under the same token is applied too.
+// With an empty token nothing is repeated. Results are in the order of the
+// batch. At most wire.MaxDecrements keys: to split a longer list, or not to, is
+// up to the caller, who knows what belongs together.
 //
 // Errors: ErrInvalidArgument (the field is named; a count that is no integer
 // among them: Field is its key), ErrTooLarge, ErrUnavailable (not applied),
 // ErrOutcomeUnknown (repeat with the same token), ctx's. None of them changed
 // anything, but ErrOutcomeUnknown.
 func (c *Cluster) Decrement(ctx context.Context, token wire.RequestID, batch []wire.Decrement) ([]wire.Decremented, error) {
+	return c.DecrementIn(ctx, token, batch, nil)
+}
+
+// DecrementIn is Decrement where a decrement that names no sizes is for these.
+// They are no part of the batch: a retry is one also when they have changed.
+func (c *Cluster) DecrementIn(ctx context.Context, token wire.RequestID, batch []wire.Decrement, sizes []string) ([]wire.Decremented, error) {
 	if err := checkDecrements(token, batch); err != nil {
 		return nil, err
+	}
+	if err := CheckSizes(sizes...); err != nil {
+		return nil, wire.InField("sizes", err)
 	}
 	if len(batch) == 0 {
 		return []wire.Decremented{}, nil
 	}
-	plan := planOf(batch)
+	plan := planOf(batch, sizes)
 	var counts []int64
 	maybe := false // an attempt was sent and not answered
 	err := c.do(ctx, token != "", func(cn *conn) error {
@@ -116,26 +121,22 @@ func load(cn *conn) error {
 func call(cn *conn, command, what string, token wire.RequestID, batch []wire.Decrement, p plan) ([]byte, error) {
 	n := 4 + len(batch)
 	for i := range p.groups {
-		n += 3 + len(p.groups[i].sizes)
+		n += 3 + len(p.sizes(i))
 	}
 	cn.Begin(n)
 	cn.Arg(command)
 	cn.Arg(what)
-	cn.Arg(strconv.Itoa(1 + len(batch)))
-	if token == "" {
-		cn.Arg("")
-	} else {
-		cn.Arg(TokenPrefix + string(token))
-	}
+	cn.Arg(strconv.Itoa(len(batch) + 1))
+	start := len(cn.Unsent())
 	for i := range batch {
 		cn.Arg(batch[p.at(i)].Key)
 	}
-	for i := range p.groups {
-		g := &p.groups[i]
+	cn.Arg(tokenKey(token, p.groups, cn.Unsent()[start:]))
+	for i, g := range p.groups {
 		cn.Arg(strconv.Itoa(g.n))
 		cn.Arg(strconv.FormatInt(g.by, 10))
-		cn.Arg(strconv.Itoa(len(g.sizes)))
-		for _, s := range g.sizes {
+		cn.Arg(strconv.Itoa(len(p.sizes(i))))
+		for _, s := range p.sizes(i) {
 			cn.Arg(s)
 		}
 	}

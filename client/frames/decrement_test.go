@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -112,13 +114,14 @@ func TestATokenAnswersAgainForTenMinutesAndChangesNothing(t *testing.T) {
 	if n, _ := rdb.Get(t.Context(), key(1).Count()).Int(); n != 4 {
 		t.Errorf("the count is %d, want 4", n)
 	}
-	if ttl := rdb.PTTL(t.Context(), frames.TokenPrefix+"t1").Val(); ttl < 9*time.Minute || ttl > 10*time.Minute {
+	token := tokenKeys(t, rdb)[0]
+	if ttl := rdb.PTTL(t.Context(), token).Val(); ttl < 9*time.Minute || ttl > 10*time.Minute {
 		t.Errorf("the token expires in %v, want ten minutes", ttl)
 	}
 	// Once it has expired it is a new batch.
-	rdb.PExpire(t.Context(), frames.TokenPrefix+"t1", time.Millisecond)
+	rdb.PExpire(t.Context(), token, time.Millisecond)
 	redistest.Eventually(t, 5*time.Second, "the token has expired", func() error {
-		return errIf(rdb.Exists(t.Context(), frames.TokenPrefix+"t1").Val() != 0, "it is there")
+		return errIf(rdb.Exists(t.Context(), token).Val() != 0, "it is there")
 	})
 	wantResults(t, mustDecrement(t, c, "t1", batch...),
 		wire.Decremented{Key: key(1).Count(), Remaining: 3},
@@ -130,7 +133,113 @@ func TestATokenAnswersAgainForTenMinutesAndChangesNothing(t *testing.T) {
 	if n, _ := rdb.Get(t.Context(), key(1).Count()).Int(); n != 1 {
 		t.Errorf("the count is %d, want 1", n)
 	}
-	wantKeys(t, rdb, 0, "", frames.TokenPrefix)
+	if keys := tokenKeys(t, rdb); len(keys) != 1 {
+		t.Errorf("%q are there, want one token", keys)
+	}
+	wantKeys(t, rdb, 0, "")
+}
+
+func tokenKeys(t testing.TB, rdb *redis.Client) []string {
+	t.Helper()
+	keys, err := rdb.Keys(t.Context(), frames.TokenPrefix+"*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// TestAnotherBatchUnderTheSameTokenCountsToo: programs that know nothing of each
+// other chose the same token, or one made a mistake.
+func TestAnotherBatchUnderTheSameTokenCountsToo(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	rdb := cluster.Servers[0].Client()
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	other := wire.NewFrameKey("cam-2", 1, 2, 1).Count()
+	put(t, c, other, "100")
+	for n := 1; n <= 3; n++ {
+		putFrame(t, c, n, "100", "8x8")
+	}
+	batches := [][]wire.Decrement{
+		{drop(1, 1, "8x8")},
+		{drop(1, 1, "8x8"), drop(2, 1, "8x8")},
+		{drop(2, 1, "8x8"), drop(1, 1, "8x8")},
+		{drop(1, 2, "8x8")},
+		{drop(1, 1, "4x4")},
+		{drop(1, 1, "8x8", "4x4")},
+		{drop(1, 1)},
+		{drop(3, 1, "8x8")},
+		{{Key: other, By: 1, Sizes: []string{"8x8"}}},
+		{drop(1, 1, "8x8"), drop(2, 1, "8x8"), drop(3, 2, "8x8")},
+		{drop(1, 1, "8x8"), drop(2, 2, "8x8"), drop(3, 2, "8x8")},
+	}
+	var first [][]wire.Decremented
+	for _, batch := range batches {
+		first = append(first, mustDecrement(t, c, "same", batch...))
+	}
+	for i, batch := range batches {
+		wantResults(t, mustDecrement(t, c, "same", batch...), first[i]...)
+	}
+	for k, want := range map[string]string{key(1).Count(): "90", key(2).Count(): "95", key(3).Count(): "95", other: "99"} {
+		if got := rdb.Get(t.Context(), k).Val(); got != want {
+			t.Errorf("%s is %s, want %s", k, got, want)
+		}
+	}
+	if n := len(tokenKeys(t, rdb)); n != len(batches) {
+		t.Errorf("%d tokens, want %d", n, len(batches))
+	}
+}
+
+func TestARetryMayComeWithOtherUsualSizes(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	rdb := cluster.Servers[0].Client()
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	putFrame(t, c, 1, "2", "8x8", "4x4")
+	batch := []wire.Decrement{drop(1, 1)}
+	want := wire.Decremented{Key: key(1).Count(), Remaining: 1}
+	for _, sizes := range [][]string{{"8x8"}, {"8x8", "4x4"}, nil} {
+		got, err := c.DecrementIn(t.Context(), "t", batch, sizes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantResults(t, got, want)
+	}
+	got, err := c.DecrementIn(t.Context(), "t2", append(batch, drop(2, 1, "2x2")), []string{"8x8", "4x4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantResults(t, got, wire.Decremented{Key: key(1).Count(), Deleted: 2}, wire.Decremented{Key: key(2).Count(), Missing: true})
+	wantKeys(t, rdb, 0, key(1).Count(), key(1).Data("8x8"), key(1).Data("4x4"))
+	if _, err := c.DecrementIn(t.Context(), "t3", batch, []string{""}); !errors.Is(err, wire.ErrInvalidArgument) || wire.AsError(err).Field != "sizes" {
+		t.Errorf("a bad usual size: got %v", err)
+	}
+}
+
+// TestCountsAreToldExactly: as text where Lua's numbers round, and where a byte
+// of another count only looks like that.
+func TestCountsAreToldExactly(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	c := open(t, frames.Config{}, cluster.Members("c1"))
+	counts := []int64{2, 203, 208, 1<<53 - 1, 1 << 53, 1<<53 + 1, 1<<53 + 2, 1<<60 + 3, math.MaxInt64 - 512, math.MaxInt64 - 511, math.MaxInt64}
+	var batch []wire.Decrement
+	var want []wire.Decremented
+	for n, count := range counts {
+		putFrame(t, c, n, strconv.FormatInt(count, 10))
+		one := []wire.Decrement{drop(n, 1)}
+		left := wire.Decremented{Key: key(n).Count(), Remaining: count - 1}
+		for range 2 {
+			wantResults(t, mustDecrement(t, c, "alone", one...), left)
+		}
+		batch = append(batch, drop(n, 1+int64(n%2)))
+		left.Remaining -= 1 + int64(n%2)
+		want = append(want, left)
+	}
+	want[0] = wire.Decremented{Key: key(0).Count()}
+	for range 2 {
+		wantResults(t, mustDecrement(t, c, "together", batch...), want...)
+	}
 }
 
 func errIf(bad bool, text string) error {
@@ -166,7 +275,10 @@ func TestACountThatIsNoIntegerChangesNothing(t *testing.T) {
 				t.Errorf("%q: count %d is %q (%v), want %q", bad, m, got, err, want)
 			}
 		}
-		wantKeys(t, rdb, 0, frames.TokenPrefix+"t", key(n+5).Count())
+		if keys := tokenKeys(t, rdb); len(keys) > 0 {
+			t.Errorf("%q: %q are there", bad, keys)
+		}
+		wantKeys(t, rdb, 0, key(n+5).Count())
 		wantKeys(t, rdb, 1, key(n+2).Data("8x8"))
 	}
 	rdb.RPush(t.Context(), key(1000).Count(), "x")
@@ -194,6 +306,8 @@ func TestBadBatchesAreRefused(t *testing.T) {
 		"twice":        {drop(1, 1), drop(2, 1), drop(1, 1)},
 		"empty size":   {drop(1, 1, "")},
 		"odd size":     {drop(1, 1, "8__8")},
+		"after others": {drop(1, 1, "8x8"), drop(2, 1, "8x8"), drop(3, 1, "../1")},
+		"many sizes":   {drop(1, 1, strings.Fields(strings.Repeat("8x8 ", 65))...)},
 	} {
 		_, err := c.Decrement(t.Context(), "t", batch)
 		if !errors.Is(err, wire.ErrInvalidArgument) || wire.AsError(err).Field == "" {

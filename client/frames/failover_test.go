@@ -41,10 +41,14 @@ func TestKillingTheMasterLosesNoAcknowledgedWrite(t *testing.T) {
 	load.moreThan(t, load.count()+100)
 	stop()
 	load.work.Wait()
+	// On a machine that is busy enough the Sentinels fail over once more, and a
+	// demoted master still answers reads: ask the one that counts.
+	redistest.Eventually(t, 20*time.Second, "calls go to the master", func() error {
+		ep, _, err := c.Master(t.Context())
+		want := cluster.Master().Endpoint
+		return errIf(err != nil || ep != want, fmt.Sprintf("they go to %v (%v), want %v", ep, err, want))
+	})
 	load.check(t)
-	if ep, _, err := c.Master(t.Context()); err != nil || ep != cluster.Master().Endpoint {
-		t.Errorf("calls go to %v (%v), want %v", ep, err, cluster.Master().Endpoint)
-	}
 }
 
 // load is writers, a reader and a counter on one cluster.

@@ -196,6 +196,7 @@ func (p *page) describePart(cn *conn, keys []wire.FrameKey) ([]wire.FrameInfo, e
 	for _, k := range keys {
 		cn.Command("GET", k.Count())
 		for _, size := range p.sizes[k] {
+			cn.Command("EXISTS", k.Data(size))
 			cn.Command("STRLEN", k.Data(size))
 		}
 	}
@@ -205,8 +206,8 @@ func (p *page) describePart(cn *conn, keys []wire.FrameKey) ([]wire.FrameInfo, e
 	var infos []wire.FrameInfo
 	for _, k := range keys {
 		info := wire.FrameInfo{Frame: k.String(), Count: -1, Sizes: map[string]int64{}}
-		count, err := cn.Reply(64)
-		if err != nil && resp.CodeOf(err) == "" {
+		count, err := shortReply(cn)
+		if err != nil {
 			return nil, err
 		}
 		if text, ok := count.(string); ok {
@@ -215,12 +216,16 @@ func (p *page) describePart(cn *conn, keys []wire.FrameKey) ([]wire.FrameInfo, e
 			}
 		}
 		for _, size := range p.sizes[k] {
-			length, err := cn.Reply(64)
-			if err != nil && resp.CodeOf(err) == "" {
+			there, err := shortReply(cn)
+			if err != nil {
 				return nil, err
 			}
-			if n, _ := length.(int64); n > 0 {
-				info.Sizes[size] = n
+			length, err := shortReply(cn)
+			if err != nil {
+				return nil, err
+			}
+			if there == int64(1) {
+				info.Sizes[size], _ = length.(int64)
 			}
 		}
 		if count != nil || len(info.Sizes) > 0 {
@@ -228,6 +233,15 @@ func (p *page) describePart(cn *conn, keys []wire.FrameKey) ([]wire.FrameInfo, e
 		}
 	}
 	return infos, nil
+}
+
+// shortReply reads an integer or a short text; an error reply is nil.
+func shortReply(cn *conn) (any, error) {
+	reply, err := cn.Reply(64)
+	if resp.CodeOf(err) != "" {
+		return nil, nil
+	}
+	return reply, err
 }
 
 // escapeGlob makes SCAN take s literally.

@@ -21,12 +21,13 @@ func TestListShowsEachFrameOnce(t *testing.T) {
 	put(t, c, key(many).Data("8x8"), "orphan") // no count
 	put(t, c, key(many+1).Count(), "7")        // no data
 	put(t, c, key(many+2).Count(), "x")        // no integer
+	put(t, c, key(many+3).Data("8x8"), "")     // no bytes
 	for _, other := range []wire.SourceID{"cam-10", "cam", "xcam-1", "cam.1"} {
 		put(t, c, wire.NewFrameKey(other, 1, 2, 0).Count(), "1")
 	}
 	put(t, c, "cam-1?", "x", "cam-1?1?2__1", "x", "ref__cam-1?x", "x")
 
-	for _, limit := range []int{1, 7, 100, many + 3, 0} {
+	for _, limit := range []int{1, 7, 100, many + 4, 0} {
 		if limit == 1 && testing.Short() {
 			continue
 		}
@@ -46,8 +47,8 @@ func TestListShowsEachFrameOnce(t *testing.T) {
 				break
 			}
 		}
-		if len(all) != many+3 {
-			t.Fatalf("limit %d: %d frames in %d pages, want %d", limit, len(all), pages, many+3)
+		if len(all) != many+4 {
+			t.Fatalf("limit %d: %d frames in %d pages, want %d", limit, len(all), pages, many+4)
 		}
 		for n, f := range all {
 			want := wire.FrameInfo{Frame: key(n).String(), Count: 3, Sizes: map[string]int64{"8x8": 4, "16x16": 4}}
@@ -58,6 +59,8 @@ func TestListShowsEachFrameOnce(t *testing.T) {
 				want.Count, want.Sizes = 7, map[string]int64{}
 			case many + 2:
 				want.Count, want.Sizes = -1, map[string]int64{}
+			case many + 3:
+				want.Count, want.Sizes = -1, map[string]int64{"8x8": 0}
 			}
 			if fmt.Sprint(f) != fmt.Sprint(want) {
 				t.Fatalf("limit %d: frame %d is %+v, want %+v", limit, n, f, want)

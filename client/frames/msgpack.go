@@ -3,12 +3,13 @@ package frames
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 
 	"github.com/framedb/framedb/client/wire"
 )
 
 // decodeCounts reads a MessagePack array of want integers. Lua's numbers become
-// integers of any width, or doubles beyond 2^53, which framedb.lua refuses.
+// integers of any width; from 2^53 on framedb.lua gives text.
 func decodeCounts(b []byte, want int) ([]int64, error) {
 	n, b, err := arrayLength(b)
 	if err != nil {
@@ -45,6 +46,18 @@ func arrayLength(b []byte) (int, []byte, error) {
 	return 0, nil, badAnswer("no array")
 }
 
+// text reads an integer of n characters.
+func text(b []byte, n int) (int64, []byte, error) {
+	if len(b) < n {
+		return 0, nil, badAnswer("half a count")
+	}
+	count, err := strconv.ParseInt(string(b[:n]), 10, 64)
+	if err != nil {
+		return 0, nil, badAnswer("a count of %q", b[:n])
+	}
+	return count, b[n:], nil
+}
+
 // integer reads the one at the head of b and returns what follows.
 func integer(b []byte) (int64, []byte, error) {
 	if len(b) == 0 {
@@ -54,6 +67,8 @@ func integer(b []byte) (int64, []byte, error) {
 	switch {
 	case kind < 0x80 || kind >= 0xe0:
 		return int64(int8(kind)), rest, nil
+	case kind&0xe0 == 0xa0:
+		return text(rest, int(kind&0x1f))
 	case kind < 0xcc || kind > 0xd3:
 		return 0, nil, badAnswer("type %#x", kind)
 	}

@@ -15,7 +15,9 @@ func TestCountsOfEveryWidthAreRead(t *testing.T) {
 	b := []byte{0x9c, 0x00, 0x7f, 0xff, 0xe0, 0xcc, 0x80, 0xcd, 0x01, 0x00, 0xce, 0x00, 0x01, 0x00, 0x00,
 		0xcf, 0, 0, 0, 1, 0, 0, 0, 0, 0xd0, 0xdf, 0xd1, 0xff, 0x7f, 0xd2, 0xff, 0xff, 0x7f, 0xff,
 		0xd3, 0xff, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff}
-	want := []int64{0, 127, -1, -32, 128, 256, 65536, 1 << 32, -33, -129, -32769, -2147483649}
+	b[0] = 0x9e
+	b = append(b, "\xb3"+"9223372036854775806"+"\xa1"+"7"...)
+	want := []int64{0, 127, -1, -32, 128, 256, 65536, 1 << 32, -33, -129, -32769, -2147483649, 9223372036854775806, 7}
 	got, err := decodeCounts(b, len(want))
 	if err != nil {
 		t.Fatal(err)
@@ -30,6 +32,7 @@ func TestCountsOfEveryWidthAreRead(t *testing.T) {
 func FuzzDecodeCounts(f *testing.F) {
 	f.Add([]byte{0x92, 0x01, 0xcd, 0x01, 0x00}, 2)
 	f.Add([]byte{0xdc, 0x00, 0x01, 0xff}, 1)
+	f.Add([]byte("\x92\xb39223372036854775806\xa1x"), 2)
 	f.Add([]byte{0xdd, 0xff, 0xff, 0xff, 0xff}, -1)
 	f.Fuzz(func(t *testing.T, b []byte, want int) {
 		counts, err := decodeCounts(b, want)
@@ -102,7 +105,7 @@ func TestBuffersAreOfTheRightSize(t *testing.T) {
 
 func TestTheScriptIsWhatItsVersionSays(t *testing.T) {
 	// Clients of two versions share a server: a change needs a new version.
-	if !strings.Contains(functionCode(), "name=framedb_2\n") || !strings.Contains(functionCode(), "'framedb_decrement_2'") {
+	if !strings.Contains(functionCode(), "name=framedb_3\n") || !strings.Contains(functionCode(), "'framedb_decrement_3'") {
 		t.Error("the names of the library and the function have no version")
 	}
 }

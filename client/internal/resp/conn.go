@@ -149,6 +149,10 @@ func (c *Conn) header(kind byte, n int) {
 	c.head = append(c.head, '\r', '\n')
 }
 
+// Unsent is what was appended, as it goes onto the wire, without the large
+// values. It is valid until the next call.
+func (c *Conn) Unsent() []byte { return c.head }
+
 // Flush sends what was appended.
 func (c *Conn) Flush() error {
 	n, err := c.write()
