@@ -22,12 +22,14 @@ const maxErrorBody = 64 << 10
 // not ours and gets the code that fits the status best.
 func responseError(res *http.Response) (e *wire.Error, ours bool) {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
-	e = &wire.Error{}
-	ours = json.Unmarshal(body, e) == nil && e.Code != ""
-	if !ours {
+	var f wire.Failure
+	ours = json.Unmarshal(body, &f) == nil && f.Code != ""
+	if e = &f.Error; !ours {
 		e = wire.Errorf(codeOfStatus(res.StatusCode), "the server answered %s, which is not from FrameDB: is the address right?", res.Status)
 	}
-	e.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
+	if e.RetryAfter = time.Duration(f.RetryAfterMS) * time.Millisecond; e.RetryAfter <= 0 {
+		e.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
+	}
 	return e, ours
 }
 

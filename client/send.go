@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -165,8 +166,8 @@ func newPauses(limit, longest time.Duration) *pauses {
 
 // next waits before the next try; false means that there is none: the limit
 // would pass, or ctx ended. So many tries may follow each other without a
-// pause, as each asks another agent; then it waits at least as long as the
-// server asked for.
+// pause, as each asks another agent; then it waits as long as the server asked
+// for, or longer and longer where it asked for nothing.
 func (p *pauses) next(ctx context.Context, tries int, after time.Duration) bool {
 	if p.until.IsZero() {
 		p.until = time.Now().Add(p.limit)
@@ -175,7 +176,10 @@ func (p *pauses) next(ctx context.Context, tries int, after time.Duration) bool 
 		return ctx.Err() == nil
 	}
 	p.tries = 0
-	pause := max(p.grow.NextBackOff(), after)
+	pause := after + time.Duration(rand.Int64N(int64(after/4)+1))
+	if after == 0 {
+		pause = p.grow.NextBackOff()
+	}
 	if p.limit != forEver && time.Now().Add(pause).After(p.until) {
 		return false
 	}

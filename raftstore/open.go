@@ -20,12 +20,14 @@ import (
 const (
 	// heartbeatTimeout is how long a follower hears nothing before it stands
 	// for election. Lower: a lost leader is replaced sooner; higher: a slow
-	// disk or a busy machine is not taken for a lost leader. One second is
-	// Raft's default, for agents that share their nodes with Redis. A node
+	// disk or a busy machine is not taken for a lost leader. An election takes
+	// one to three times as long, because a follower grants no vote while it
+	// believes in the leader itself. Agents share their nodes with Redis; a
+	// leader's heartbeats, ten in this time, do not wait for its disk. A node
 	// that is its own only voter does not wait for it: see hurry.
-	heartbeatTimeout = time.Second
+	heartbeatTimeout = 700 * time.Millisecond
 	// electionTimeout bounds one round of votes; not below heartbeatTimeout.
-	electionTimeout = time.Second
+	electionTimeout = 700 * time.Millisecond
 	// leaderLease is how long a leader that reaches no majority goes on; not
 	// above heartbeatTimeout.
 	leaderLease = 500 * time.Millisecond

@@ -79,7 +79,7 @@ func TestWhatRaftsErrorsMean(t *testing.T) {
 		if !errors.Is(err, c.want) {
 			t.Errorf("%v (begun %v, full %v) became %v, want %s", c.err, c.begun, c.full != nil, err, c.want.Code)
 		}
-		if errors.Is(err, wire.ErrNoLeader) && wire.AsError(err).RetryAfter != time.Second {
+		if errors.Is(err, wire.ErrNoLeader) && wire.AsError(err).RetryAfter != retryAfter {
 			t.Errorf("%v: no advice when to retry", c.err)
 		}
 		closeLog(t, s.logs)

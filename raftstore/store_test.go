@@ -130,7 +130,7 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	if st := s.Status(); st.IsLeader || len(st.Voters) != 0 || st.LastContact <= 0 {
 		t.Errorf("a node without state has %+v", st)
 	}
-	if _, err := s.Propose(ctx, "", create("a")); !errors.Is(err, wire.ErrNoLeader) || wire.AsError(err).RetryAfter != time.Second {
+	if _, err := s.Propose(ctx, "", create("a")); !errors.Is(err, wire.ErrNoLeader) || wire.AsError(err).RetryAfter != retryAfter {
 		t.Errorf("without a leader: %v", err)
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)

@@ -35,10 +35,15 @@ const (
 type Failure struct {
 	Success bool `json:"success"` // always false
 	Error
+	// RetryAfterMS is Error.RetryAfter in milliseconds; the Retry-After header
+	// knows whole seconds only.
+	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
 // FailureOf is the body that tells of err.
-func FailureOf(err *Error) Failure { return Failure{Error: *err} }
+func FailureOf(err *Error) Failure {
+	return Failure{Error: *err, RetryAfterMS: err.RetryAfter.Milliseconds()}
+}
 
 // Status is the HTTP status that goes with the failure.
 func (f *Failure) Status() int { return f.Code.HTTPStatus() }

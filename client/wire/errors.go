@@ -87,7 +87,7 @@ type Error struct {
 	Field string `json:"field,omitempty"`
 	// RetryAfter asks the caller to wait this long before the next try; zero
 	// when there is no advice. It travels as the Retry-After header, in whole
-	// seconds, rounded up.
+	// seconds, rounded up, and in Failure.
 	RetryAfter time.Duration `json:"-"`
 }
 
