@@ -49,6 +49,7 @@ lint: ## Check formatting, go.mod, vet and staticcheck
 
 .PHONY: bench
 bench: setup build ## Measure: a table with ratios against named peers (BENCH_ARGS="-h" for its flags)
+	@deploy/dev/setup-bench.sh
 	go run ./client/bench $(BENCH_ARGS)
 
 .PHONY: fuzz
