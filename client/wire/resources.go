@@ -270,7 +270,8 @@ type RaftServer struct {
 	Alive   bool     `json:"alive"`
 }
 
-// Status is the whole of FrameDB on one page.
+// Status is the whole of FrameDB on one page. With ?brief=true Clusters,
+// Storage and Degraded are left out.
 type Status struct {
 	Node      NodeName             `json:"node"`
 	Version   string               `json:"version"`
