@@ -2,23 +2,12 @@ package actors
 
 import (
 	"context"
-	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/raftstore/state"
 )
-
-// carried are all tags of a node, each once.
-func carried(n *wire.Node) []wire.NodeTag {
-	tags := slices.Clone(n.Tags)
-	if n.Label != "" {
-		tags = append(tags, n.Label)
-	}
-	slices.Sort(tags)
-	return slices.Compact(tags)
-}
 
 // ownedBy returns the clusters that the node works on, and its tags: those that
 // it owns, as long as it carries their tag. One of which it still has something
@@ -38,7 +27,7 @@ func ownedBy(v *state.View, name wire.NodeName) (map[wire.ClusterName]*wire.Clus
 	for _, l := range v.LeftoversOn(name) {
 		delete(rows, l.Cluster)
 	}
-	return rows, carried(n)
+	return rows, n.AllTags()
 }
 
 // serving chooses for each tag the cluster to which the tag's socket leads:

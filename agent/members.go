@@ -75,7 +75,7 @@ func (a *agent) members() []wire.Member {
 			m = &wire.Member{Name: n.Name, Address: n.Address, Version: n.Version}
 			all[n.Name] = m
 		}
-		m.Tags, m.Draining = carried(n), n.Draining
+		m.Tags, m.Draining = n.AllTags(), n.Draining
 	}
 	list := make([]wire.Member, 0, len(all))
 	for name, m := range all {
@@ -85,12 +85,4 @@ func (a *agent) members() []wire.Member {
 	}
 	slices.SortFunc(list, func(a, b wire.Member) int { return cmp.Compare(a.Name, b.Name) })
 	return list
-}
-
-// carried are the tags of a node, the one that users gave it among them.
-func carried(n *wire.Node) []wire.NodeTag {
-	if n.Label == "" || slices.Contains(n.Tags, n.Label) {
-		return n.Tags
-	}
-	return append(slices.Clone(n.Tags), n.Label)
 }

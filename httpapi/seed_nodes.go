@@ -47,7 +47,7 @@ func (s *Server) nodeInfoOf(n *wire.Node) nodeInfo {
 		Labels:  map[string]wire.NodeTag{},
 		Info:    map[string]string{"agentVersion": n.Version, "driver": n.Driver},
 		Address: host, Hostname: string(n.Name), Name: n.Name,
-		NodeTags: emptyNotNull(n.Tags), Alive: s.alive(n.Name),
+		NodeTags: n.AllTags(), Alive: s.alive(n.Name),
 	}
 	switch {
 	case n.Label != "":

@@ -153,14 +153,15 @@ func TestSeedRemoveTellsWhereSourcesWent(t *testing.T) {
 
 func TestSeedNodes(t *testing.T) {
 	a := newAPI(t).populate()
-	node := func(labels string) string {
-		return `{"labels":` + labels + `,"node_info":{"agentVersion":"v1.2.3","driver":"process"},"ipv4Address":"127.0.0.1",
-			"hostname":"n1","name":"n1","nodeTags":["node-1","node-a"],"alive":true}`
+	node := func(label, tags string) string {
+		return `{"labels":{"framedb":"` + label + `"},"node_info":{"agentVersion":"v1.2.3","driver":"process"},"ipv4Address":"127.0.0.1",
+			"hostname":"n1","name":"n1","nodeTags":[` + tags + `],"alive":true}`
 	}
-	sameJSON(t, a.post("/nodes/labelFramedbNode", `{"nodeName":"n1","framedbName":"fast"}`).want(t, 200).body, success(node(`{"framedb":"fast"}`)))
-	sameJSON(t, a.get("/nodes/getNodes").want(t, 200).body, success(`[`+node(`{"framedb":"fast"}`)+`,
+	labelled := node("fast", `"node-1","node-a","fast"`)
+	sameJSON(t, a.post("/nodes/labelFramedbNode", `{"nodeName":"n1","framedbName":"fast"}`).want(t, 200).body, success(labelled))
+	sameJSON(t, a.get("/nodes/getNodes").want(t, 200).body, success(`[`+labelled+`,
 		{"labels":{"framedb":"node-2"},"node_info":{"agentVersion":"","driver":""},"ipv4Address":"","hostname":"n2","name":"n2","nodeTags":["node-2"],"alive":false}]`))
-	sameJSON(t, a.post("/nodes/unlabelFramedbNode", `{"nodeName":"n1"}`).want(t, 200).body, success(node(`{"framedb":"node-1"}`)))
+	sameJSON(t, a.post("/nodes/unlabelFramedbNode", `{"nodeName":"n1"}`).want(t, 200).body, success(node("node-1", `"node-1","node-a"`)))
 	sameJSON(t, a.post("/nodes/getFramedbNodes", `{"nodeTag":"node-1"}`).want(t, 200).body, success(`[
 		{"clusterName":"alpha","svcName":"alpha-redis.framedb.svc.cluster.local","svcIp":"127.0.0.1","sentinelPort":1,"masterPort":16379},
 		{"clusterName":"beta","svcName":"beta-redis.framedb.svc.cluster.local","svcIp":"127.0.0.1","sentinelPort":1,"masterPort":16379}]`))

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -178,6 +179,17 @@ func (n *Node) Carries(tag NodeTag) bool {
 		}
 	}
 	return false
+}
+
+// AllTags are the node's tags, configured ones first, each once.
+func (n *Node) AllTags() []NodeTag {
+	all := []NodeTag{}
+	for _, tag := range append(slices.Clip(n.Tags), n.Label) {
+		if tag != "" && !slices.Contains(all, tag) {
+			all = append(all, tag)
+		}
+	}
+	return all
 }
 
 // Table names a table of the store, for blocking queries and events.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,6 +163,22 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 	for code, want := range statuses {
 		if got := code.HTTPStatus(); got != want {
 			t.Errorf("%s: status %d, want %d", code, got, want)
+		}
+	}
+}
+
+func TestAllTags(t *testing.T) {
+	for _, c := range []struct {
+		node wire.Node
+		want []wire.NodeTag
+	}{
+		{wire.Node{}, []wire.NodeTag{}},
+		{wire.Node{Tags: []wire.NodeTag{"b", "a", "b"}}, []wire.NodeTag{"b", "a"}},
+		{wire.Node{Tags: []wire.NodeTag{"b"}, Label: "x"}, []wire.NodeTag{"b", "x"}},
+		{wire.Node{Tags: []wire.NodeTag{"x"}, Label: "x"}, []wire.NodeTag{"x"}},
+	} {
+		if got := c.node.AllTags(); !slices.Equal(got, c.want) {
+			t.Errorf("%+v has %v, want %v", c.node, got, c.want)
 		}
 	}
 }
