@@ -93,8 +93,7 @@ type Cluster struct {
 	members  *members
 	takeUp   *takeUp
 	joiner   *joiner
-	meta     localMeta
-	telling  chan struct{} // holds one while SetMeta tells: memberlist reads the own address without its lock
+	meta     nodeMeta
 	metrics  prometheus.Collector
 	registry prometheus.Registerer
 
@@ -120,9 +119,10 @@ func Open(cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{
 		log: cfg.Logger.With("component", "gossip"), registry: cfg.Registerer,
-		members: newMembers(), telling: make(chan struct{}, 1),
+		members: newMembers(),
 	}
-	if err := c.meta.set(cfg.Meta); err != nil {
+	var err error
+	if c.meta, err = cfg.Meta.encode(); err != nil {
 		return nil, err
 	}
 	c.takeUp = &takeUp{cfg.Node, c.members, make(chan struct{}, 1)}
@@ -152,7 +152,7 @@ func (c *Cluster) create(cfg Config, ring *memberlist.Keyring) error {
 	conf.Label = cfg.Label
 	conf.Keyring = ring
 	conf.DeadNodeReclaimTime = deadNodeReclaim
-	conf.Delegate = &c.meta
+	conf.Delegate = c.meta
 	conf.Events = c.members
 	conf.Merge = c.takeUp
 	conf.TCPTimeout = tcpTimeout
@@ -203,20 +203,6 @@ func (c *Cluster) Members() []Member { return c.members.list() }
 // nothing has changed for 100 ms, or after a second of changes. Take it before
 // Members, so that no change falls between.
 func (c *Cluster) Changed() <-chan struct{} { return c.members.changed() }
-
-// SetMeta replaces what this agent tells of itself. It does not wait: the others
-// hear of it with the next rounds of gossip.
-//
-// Errors: ErrTooLarge.
-func (c *Cluster) SetMeta(m Meta) error {
-	c.telling <- struct{}{}
-	defer func() { <-c.telling }()
-	if err := c.meta.set(m); err != nil {
-		return err
-	}
-	_ = c.list.UpdateNode(time.Nanosecond) // it only ever fails to see the word go out in that time
-	return nil
-}
 
 // Leave tells the others that this agent goes on purpose, and waits until it
 // was heard or ctx ends, five seconds at most. Close afterwards. Alone, or after

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net"
 	"strings"
-	"sync/atomic"
 
 	"github.com/hashicorp/memberlist"
 
@@ -52,21 +51,13 @@ func decodeMeta(b []byte) Meta {
 	return m
 }
 
-// localMeta is the memberlist delegate that has nothing but metadata.
-type localMeta struct{ encoded atomic.Pointer[[]byte] }
+// nodeMeta is the memberlist delegate that has nothing but metadata.
+type nodeMeta []byte
 
-var _ memberlist.Delegate = (*localMeta)(nil)
+var _ memberlist.Delegate = nodeMeta(nil)
 
-func (l *localMeta) set(m Meta) error {
-	b, err := m.encode()
-	if err == nil {
-		l.encoded.Store(&b)
-	}
-	return err
-}
-
-func (l *localMeta) NodeMeta(int) []byte           { return *l.encoded.Load() }
-func (*localMeta) NotifyMsg([]byte)                {}
-func (*localMeta) GetBroadcasts(int, int) [][]byte { return nil }
-func (*localMeta) LocalState(bool) []byte          { return nil }
-func (*localMeta) MergeRemoteState([]byte, bool)   {}
+func (m nodeMeta) NodeMeta(int) []byte           { return m }
+func (nodeMeta) NotifyMsg([]byte)                {}
+func (nodeMeta) GetBroadcasts(int, int) [][]byte { return nil }
+func (nodeMeta) LocalState(bool) []byte          { return nil }
+func (nodeMeta) MergeRemoteState([]byte, bool)   {}

@@ -1,14 +1,8 @@
 package cluster
 
 import (
-	"errors"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/framedb/framedb/client/wire"
-	"github.com/framedb/framedb/cluster/memnet"
 )
 
 func TestMetaComesBack(t *testing.T) {
@@ -30,39 +24,4 @@ func TestMetaComesBack(t *testing.T) {
 			t.Errorf("%+v came back as %+v", m, back)
 		}
 	}
-}
-
-func TestMetaIsReplacedWhileAgentsRun(t *testing.T) {
-	bubble(t, func(t *testing.T, network *memnet.Network) {
-		a := open(t, memConfig(network, "a"))
-		b := open(t, memConfig(network, "b", a.Addr()))
-		converge(t, []*Cluster{a, b}, 10*time.Second)
-		want := Meta{API: "10.9.9.9:5000", Version: "v2"}
-		if err := b.SetMeta(want); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.SetMeta(Meta{API: strings.Repeat("h", 600)}); !errors.Is(err, wire.ErrTooLarge) {
-			t.Errorf("too much gave %v", err)
-		}
-		var sets sync.WaitGroup
-		for range 4 {
-			sets.Go(func() {
-				for range 50 {
-					if err := b.SetMeta(want); err != nil {
-						t.Error(err)
-					}
-				}
-			})
-		}
-		sets.Wait()
-		for _, c := range []*Cluster{a, b} {
-			eventually(t, c, 2*time.Second, "b tells something new", func(all []Member) bool {
-				m, _ := find(all, "b")
-				return m.Meta == want
-			})
-		}
-		if err := errors.Join(b.Close(), b.SetMeta(want)); err != nil {
-			t.Errorf("after Close: %v", err)
-		}
-	})
 }

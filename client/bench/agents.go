@@ -94,7 +94,11 @@ func (s *agents) leader(ctx context.Context) (int, error) {
 				return i, nil
 			}
 		}
-		time.Sleep(20 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 	return 0, fmt.Errorf("no agent leads: %w", last)
 }

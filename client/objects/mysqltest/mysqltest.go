@@ -3,8 +3,8 @@
 // not TiDB and has none of its limits.
 //
 //	s := mysqltest.Start(t)         one server, TCP on a free port and a unix socket
-//	s.DSN(), s.SocketDSN()          for github.com/go-sql-driver/mysql, database "framedb"
-//	s.DB()                          a *sql.DB, as an old client would open it
+//	s.SocketDSN()                   for github.com/go-sql-driver/mysql, database "framedb"
+//	s.Database()                    the same of an empty database
 //	s.Settle()                      before the first Kill
 //	s.Kill(), s.Restart()           SIGKILL; again, with its data
 //
@@ -213,18 +213,8 @@ func (s *Server) Database() string {
 	return s.dsn("unix", s.Socket, name)
 }
 
-// DSN reaches the server over TCP.
-func (s *Server) DSN() string {
-	return s.dsn("tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), "framedb")
-}
-
 // SocketDSN reaches the server over its unix socket.
 func (s *Server) SocketDSN() string { return s.dsn("unix", s.Socket, "framedb") }
-
-// DSNThrough reaches the server through a proxy.
-func (s *Server) DSNThrough(e wire.Endpoint) string {
-	return s.dsn("tcp", net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), "framedb")
-}
 
 func (s *Server) dsn(network, addr, db string) string {
 	cfg := mysql.NewConfig()
@@ -232,17 +222,6 @@ func (s *Server) dsn(network, addr, db string) string {
 	cfg.Timeout = 5 * time.Second
 	cfg.Logger = &mysql.NopLogger{}
 	return cfg.FormatDSN()
-}
-
-// DB is a plain client of database "framedb", closed with the test.
-func (s *Server) DB() *sql.DB {
-	s.t.Helper()
-	db, err := sql.Open("mysql", s.SocketDSN())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { db.Close() })
-	return db
 }
 
 func freePort(t testing.TB) int {
