@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/raftstore/state"
 )
 
@@ -48,20 +47,20 @@ func (a *assigner) look(ctx context.Context, view *state.View) {
 	})
 	a.unfit = plan.unfit
 	for _, cmd := range plan.assign {
-		a.log.Info("a cluster gets an owner", "cluster", cmd.Name, "owner", cmd.Owner, "epoch", cmd.Epoch+1)
-		a.propose(ctx, cmd.Name, cmd)
+		a.log.Info("an item gets an owner", "item", cmd.Item.String(), "owner", cmd.Owner, "epoch", cmd.Epoch+1)
+		a.propose(ctx, cmd.Item, cmd)
 	}
 	for _, cmd := range plan.unattended {
-		a.log.Warn("nobody works on a cluster", "cluster", cmd.Name, "reason", cmd.Reason)
-		a.propose(ctx, cmd.Name, cmd)
+		a.log.Warn("nobody works on an item", "item", cmd.Item.String(), "reason", cmd.Reason)
+		a.propose(ctx, cmd.Item, cmd)
 	}
 }
 
 // propose does not insist: the next look decides anew.
-func (a *assigner) propose(ctx context.Context, name wire.ClusterName, cmd state.Command) {
+func (a *assigner) propose(ctx context.Context, item state.Item, cmd state.Command) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if _, err := a.cfg.Store.Propose(ctx, "", cmd); err != nil && !errors.Is(err, context.Canceled) {
-		a.log.Warn("an owner could not be named, will look again", "cluster", name, "err", err)
+		a.log.Warn("an owner could not be named, will look again", "item", item.String(), "err", err)
 	}
 }

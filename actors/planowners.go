@@ -127,7 +127,7 @@ func (p *ownersPlanner) place(c *wire.Cluster) bool {
 	})
 	p.owned[best.Name]++
 	p.owned[c.Status.Owner]--
-	p.plan.assign = append(p.plan.assign, state.AssignOwner{Name: c.Name, Owner: best.Name, Epoch: c.Status.OwnerEpoch})
+	p.plan.assign = append(p.plan.assign, state.AssignOwner{Item: state.Item{Cluster: c.Name}, Owner: best.Name, Epoch: c.Status.OwnerEpoch})
 	return true
 }
 
@@ -148,6 +148,6 @@ func (p *ownersPlanner) leave(c *wire.Cluster, why string) {
 		reason = fmt.Sprintf("%s, and every other live node that carries %s is draining", why, c.NodeTag)
 	}
 	if c.Status.Reason != reason || c.Status.Phase == wire.PhaseReady {
-		p.plan.unattended = append(p.plan.unattended, state.ReportUnattended{Name: c.Name, Epoch: c.Status.OwnerEpoch, Reason: reason})
+		p.plan.unattended = append(p.plan.unattended, state.ReportUnattended{Item: state.Item{Cluster: c.Name}, Epoch: c.Status.OwnerEpoch, Reason: reason})
 	}
 }

@@ -51,10 +51,10 @@ func (in owners) goneFor(d time.Duration) owners {
 func (p ownersPlan) text() string {
 	var words []string
 	for _, a := range p.assign {
-		words = append(words, fmt.Sprintf("%s>%s@%d", a.Name, a.Owner, a.Epoch))
+		words = append(words, fmt.Sprintf("%s>%s@%d", a.Cluster, a.Owner, a.Epoch))
 	}
 	for _, u := range p.unattended {
-		words = append(words, fmt.Sprintf("%s: %s", u.Name, u.Reason))
+		words = append(words, fmt.Sprintf("%s: %s", u.Cluster, u.Reason))
 	}
 	return strings.Join(words, " ")
 }
@@ -168,14 +168,14 @@ func (w *world) lead(t *rapid.T) {
 	for range 2 {
 		plan := w.plan()
 		for _, cmd := range plan.assign {
-			c, _ := w.View().Cluster(cmd.Name)
+			c, _ := w.View().Cluster(cmd.Cluster)
 			n, ok := w.View().Node(cmd.Owner)
 			if !ok || !w.alive[n.Name] || n.Draining {
-				t.Fatalf("%s goes to %q, which is dead or drains", cmd.Name, cmd.Owner)
+				t.Fatalf("%s goes to %q, which is dead or drains", cmd.Cluster, cmd.Owner)
 			}
 			if w.alive[c.Status.Owner] && w.bound {
 				if old, _ := w.View().Node(c.Status.Owner); old != nil && mayWork(old, c) {
-					t.Fatalf("%s is taken from %q, which works on it", cmd.Name, old.Name)
+					t.Fatalf("%s is taken from %q, which works on it", cmd.Cluster, old.Name)
 				}
 			}
 			if err := w.do(t, cmd); err != nil {

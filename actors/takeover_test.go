@@ -145,7 +145,7 @@ func TestANewLeaderMeasuresGraceAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b1, b2, _, _ := pair(t)
 		b1.create("alpha", spec(1))
-		b1.store.must(t, state.AssignOwner{Name: "alpha", Owner: node})
+		b1.store.must(t, state.AssignOwner{Item: state.Item{Cluster: "alpha"}, Owner: node})
 		b1.ring.set(node, false)
 		b1.ring.elect(second)
 		b2.start()
@@ -195,8 +195,8 @@ func TestOnlyWhatIsCertainlyNotOursIsEnded(t *testing.T) {
 		b1.create("alpha", spec(1))
 		b1.create("gone", spec(1))
 		b1.store.must(t,
-			state.AssignOwner{Name: "alpha", Owner: node}, state.AssignOwner{Name: "alpha", Owner: second, Epoch: 1},
-			state.AssignOwner{Name: "gone", Owner: node}, state.AssignOwner{Name: "gone", Owner: second, Epoch: 1},
+			state.AssignOwner{Item: state.Item{Cluster: "alpha"}, Owner: node}, state.AssignOwner{Item: state.Item{Cluster: "alpha"}, Owner: second, Epoch: 1},
+			state.AssignOwner{Item: state.Item{Cluster: "gone"}, Owner: node}, state.AssignOwner{Item: state.Item{Cluster: "gone"}, Owner: second, Epoch: 1},
 			state.RemoveCluster{Name: "gone"}, state.PurgeCluster{Name: "gone", Epoch: 2},
 			state.ImportCluster{Name: "theirs", Spec: spec(1), Owner: second})
 		b1.replica.cut(true)
@@ -223,8 +223,8 @@ func TestAnOwnerAnewCleansUpFirst(t *testing.T) {
 		b1, _, d1, _ := pair(t)
 		b1.create("alpha", spec(1))
 		b1.store.must(t,
-			state.AssignOwner{Name: "alpha", Owner: node}, state.AssignOwner{Name: "alpha", Owner: second, Epoch: 1},
-			state.AssignOwner{Name: "alpha", Owner: node, Epoch: 2})
+			state.AssignOwner{Item: state.Item{Cluster: "alpha"}, Owner: node}, state.AssignOwner{Item: state.Item{Cluster: "alpha"}, Owner: second, Epoch: 1},
+			state.AssignOwner{Item: state.Item{Cluster: "alpha"}, Owner: node, Epoch: 2})
 		if err := d1.Apply(t.Context(), "alpha", spec(3)); err != nil {
 			t.Fatal(err)
 		}

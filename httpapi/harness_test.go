@@ -119,7 +119,7 @@ func owner(s *store, cmd state.Command) {
 // report says as the owner that all members of a cluster run, the first one as
 // master. n1 owns what is on its tags.
 func (s *store) report(name wire.ClusterName) {
-	s.Propose(context.Background(), "", state.AssignOwner{Name: name, Owner: "n1"})
+	s.Propose(context.Background(), "", state.AssignOwner{Item: state.Item{Cluster: name}, Owner: "n1"})
 	row, _ := s.View().Cluster(name)
 	rep := state.ReportCluster{Name: name, Status: wire.ClusterStatus{
 		Phase: wire.PhaseReady, ObservedGeneration: row.Generation, ReadyMembers: row.Replicas,

@@ -182,7 +182,7 @@ func TestInfoOfAClusterWithoutMembers(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 	a.post("/discovery/getMaster", `{"framedb_id":"slow-redis-node-0"}`).refused(t, wire.CodeUnavailable, "")
-	a.store.must(t, state.PutPersistent{Instance: wire.PersistentInstance{ID: "disk", NodeTag: "node-1"}})
+	a.store.must(t, state.CreateStorage{ID: "disk", Spec: wire.StorageSpec{NodeTag: "node-1"}})
 	a.post("/discovery/getMaster", `{"framedb_id":"disk"}`).refused(t, wire.CodeConflict, "framedb_id")
 }
 

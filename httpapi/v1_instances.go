@@ -30,7 +30,7 @@ func (s *Server) v1ListInstances(c *gin.Context) (look, error) {
 				}
 			}
 			for _, p := range storage {
-				if cluster == "" && (tag == "" || p.NodeTag == tag) && !yield(resolvedStorage(p)) {
+				if cluster == "" && (tag == "" || p.NodeTag == tag) && !yield(s.resolvedStorage(p)) {
 					return
 				}
 			}
@@ -69,7 +69,7 @@ func (s *Server) lookInstance(c *gin.Context) (look, error) {
 			return s.resolved(i), nil
 		}
 		if p, found := v.Persistent(id); found {
-			return resolvedStorage(p), nil
+			return s.resolvedStorage(p), nil
 		}
 		return nil, wire.Errorf(wire.CodeNotFound, "FrameDB %q is unknown", id)
 	}, err
@@ -106,15 +106,18 @@ func (s *Server) resolved(i *wire.Instance) wire.Resolved {
 	return r
 }
 
-func resolvedStorage(p *wire.PersistentInstance) wire.Resolved {
-	r := wire.Resolved{URL: p.URL, Instance: wire.Instance{
-		ID: p.ID, Kind: wire.KindStorage, NodeTag: p.NodeTag, Role: wire.RoleUnknown,
-		Health: wire.HealthUnreachable, Reason: p.Reason, ModifyIndex: p.ModifyIndex,
+func (s *Server) resolvedStorage(p *wire.PersistentInstance) wire.Resolved {
+	r := wire.Resolved{URL: p.Status.URL, Instance: wire.Instance{
+		ID: p.ID, Kind: wire.KindStorage, NodeTag: p.NodeTag, Node: p.Status.Node, Role: wire.RoleUnknown,
+		Health: wire.HealthUnreachable, Reason: p.Status.Reason, ModifyIndex: p.ModifyIndex,
 	}}
-	if p.Phase == wire.PhaseReady {
+	if p.Status.Phase == wire.PhaseReady {
 		r.Health = wire.HealthHealthy
 	}
-	if u, err := url.Parse(p.URL); err == nil {
+	if p.Status.Node == s.cfg.Node {
+		r.Socket = p.Status.Socket
+	}
+	if u, err := url.Parse(p.Status.URL); err == nil {
 		r.Host = u.Hostname()
 		r.Port, _ = strconv.Atoi(u.Port()) // 0 when the URL has none
 	}

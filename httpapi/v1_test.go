@@ -152,8 +152,8 @@ func TestSourcesComeInPages(t *testing.T) {
 
 func TestInstances(t *testing.T) {
 	a := newAPI(t).populate()
-	a.store.must(t, state.PutPersistent{Instance: wire.PersistentInstance{
-		ID: "disk", NodeTag: "node-2", URL: "mysql://disk.framedb-storage.svc.cluster.local:4000", Phase: wire.PhaseReady}})
+	a.store.must(t, state.CreateStorage{ID: "disk", Spec: wire.StorageSpec{NodeTag: "node-2"}})
+	a.store.must(t, state.ReportStorage{ID: "disk", Status: wire.StorageStatus{URL: "mysql://disk.framedb-storage.svc.cluster.local:4000", Phase: wire.PhaseReady}})
 	all := decoded[[]wire.Resolved](t, a.get("/v1/instances").want(t, 200))
 	if len(all) != 7 || all[0].URL != "redis://127.0.0.1:16379/0" || all[0].Role != wire.RoleMaster {
 		t.Errorf("all: %+v", all)
@@ -212,9 +212,9 @@ func TestStatus(t *testing.T) {
 	a := newAPI(t).populate()
 	a.actors.degraded = []string{"cluster alpha: member 1 does not answer"}
 	a.store.must(t, state.RegisterNode{Node: wire.Node{Name: "n2", Tags: []wire.NodeTag{"node-1"}}})
-	a.store.must(t, state.AssignOwner{Name: "beta", Owner: "n2", Epoch: 1})
-	a.store.must(t, state.ReportUnattended{Name: "alpha", Epoch: 1, Reason: "told above, by its owner"})
-	a.store.must(t, state.ReportUnattended{Name: "beta", Epoch: 2, Reason: "no quorum"})
+	a.store.must(t, state.AssignOwner{Item: state.Item{Cluster: "beta"}, Owner: "n2", Epoch: 1})
+	a.store.must(t, state.ReportUnattended{Item: state.Item{Cluster: "alpha"}, Epoch: 1, Reason: "told above, by its owner"})
+	a.store.must(t, state.ReportUnattended{Item: state.Item{Cluster: "beta"}, Epoch: 2, Reason: "no quorum"})
 	s := decoded[wire.Status](t, a.get("/v1/status").want(t, 200))
 	want := []string{"cluster alpha: member 1 does not answer", "cluster beta: no quorum", "agent n2 does not answer"}
 	if fmt.Sprint(s.Degraded) != fmt.Sprint(want) || s.Leader != "n1" || s.Sources != 2 || s.Mappings != 2 || len(s.Clusters) != 2 || s.Storage == nil {

@@ -69,7 +69,7 @@ func atWork(t *testing.T) (*hands, *worker) {
 		h.do(state.RegisterNode{Node: wire.Node{Name: name, Tags: []wire.NodeTag{"tag"}}})
 	}
 	h.do(state.CreateClusters{Names: []wire.ClusterName{"x"}, Spec: wire.ClusterSpec{NodeTag: "tag", Replicas: 1, Quorum: 1}})
-	h.do(state.AssignOwner{Name: "x", Owner: "n1"})
+	h.do(state.AssignOwner{Item: state.Item{Cluster: "x"}, Owner: "n1"})
 	return h, &worker{now: time.Now, cfg: Config{
 		Cluster: "x", Node: "n1", Epoch: 1, Store: h, Driver: h, Tags: h, Lease: h,
 		Record: NewRecord("", NewTurn()), Logger: slog.New(slog.DiscardHandler), Timing: DefaultTiming(),
@@ -87,10 +87,12 @@ func TestEachStepIsAskedFor(t *testing.T) {
 	}{
 		{"all is well", func(*hands, func()) {}, 1},
 		{"the lease lapses", func(h *hands, _ func()) { h.lapsed = true }, 0},
-		{"another owns it", func(h *hands, _ func()) { h.do(state.AssignOwner{Name: "x", Owner: "n2", Epoch: 1}) }, 0},
+		{"another owns it", func(h *hands, _ func()) {
+			h.do(state.AssignOwner{Item: state.Item{Cluster: "x"}, Owner: "n2", Epoch: 1})
+		}, 0},
 		{"it owns it anew", func(h *hands, _ func()) {
-			h.do(state.AssignOwner{Name: "x", Owner: "n2", Epoch: 1})
-			h.do(state.AssignOwner{Name: "x", Owner: "n1", Epoch: 2})
+			h.do(state.AssignOwner{Item: state.Item{Cluster: "x"}, Owner: "n2", Epoch: 1})
+			h.do(state.AssignOwner{Item: state.Item{Cluster: "x"}, Owner: "n1", Epoch: 2})
 		}, 0},
 		{"the round is over", func(_ *hands, cancel func()) { cancel() }, 0},
 	} {
@@ -115,7 +117,7 @@ func TestARoundEndsWithItsEpoch(t *testing.T) {
 	looks := 0
 	h.applies = func() {
 		looks++
-		h.do(state.AssignOwner{Name: "x", Owner: "n2", Epoch: 1})
+		h.do(state.AssignOwner{Item: state.Item{Cluster: "x"}, Owner: "n2", Epoch: 1})
 		cancel() // as the node actor does
 	}
 	if res := w.round(ctx); res.err == nil || looks != 1 {

@@ -209,7 +209,7 @@ func TestCompletionAsksTheAgent(t *testing.T) {
 		"cluster create x --max-memory-policy |": strings.Join(wire.MemoryPolicies, " "),
 		"cluster create x --node-tag |":          "node-1 node-a gpu",
 		"status -o |":                            "table json",
-		"events --table cl|":                     "nodes clusters instances persistent mappings",
+		"events --table cl|":                     "nodes clusters instances persistent mappings ingestions",
 		"frame put cam-1 |":                      "",
 		"source map new --cluster cam|":          "cameras",
 		"source unmap cam-1 --node-tag node-1|":  "node-1",

@@ -61,7 +61,7 @@ func (s *session) printStatus(st *wire.Status, term uint64, addr string, now tim
 		fmt.Fprintln(s.out)
 		t := newTable(s.out, "STORAGE", "NODE TAG", "PHASE", "SIZE", "URL")
 		for _, p := range st.Storage {
-			t.row(p.ID, p.NodeTag, p.Phase, p.StorageSize, p.URL)
+			t.row(p.ID, p.NodeTag, p.Status.Phase, p.StorageSize, p.Status.URL)
 		}
 		t.flush()
 	}

@@ -132,9 +132,13 @@ type TransferLeadership struct {
 	To NodeName `json:"to,omitempty"`
 }
 
-// Credentials is the answer of GET /v1/credentials.
+// Credentials is the answer of GET /v1/credentials, which is the deployment's,
+// and of GET /v1/credentials?framedb_id=ID, which is that FrameDB's.
 type Credentials struct {
 	Password string `json:"password"`
+	// User and Database are a persistent FrameDB's.
+	User     string `json:"user,omitempty"`
+	Database string `json:"database,omitempty"`
 }
 
 // HealthReport is the answer of GET /healthz and GET /readyz.

@@ -35,6 +35,8 @@ const (
 	CodeDiskFull        Code = "disk_full"          // 507: no space left at the data directory
 	CodeTimeout         Code = "timeout"            // 504: the caller's deadline passed first
 
+	CodeOperatorMissing Code = "operator_missing" // 503: the Kubernetes cluster has no TiDB Operator v2
+
 	CodePrecondition Code = "precondition_failed"   // 412: if-match or if-absent does not hold; nothing was changed
 	CodeRange        Code = "range_not_satisfiable" // 416: no byte of the object lies in the range
 	CodeChecksum     Code = "checksum_mismatch"     // 400: the bytes sent are not those the caller's checksum is of; nothing was changed
@@ -64,7 +66,7 @@ func (c Code) HTTPStatus() int {
 		return http.StatusRequestEntityTooLarge
 	case CodeOverloaded:
 		return http.StatusTooManyRequests
-	case CodeNoLeader, CodeOutcomeUnknown, CodeUnavailable:
+	case CodeNoLeader, CodeOutcomeUnknown, CodeUnavailable, CodeOperatorMissing:
 		return http.StatusServiceUnavailable
 	case CodeDiskFull:
 		return http.StatusInsufficientStorage
@@ -105,6 +107,7 @@ var (
 	ErrNoLeader        = &Error{Code: CodeNoLeader}
 	ErrOutcomeUnknown  = &Error{Code: CodeOutcomeUnknown}
 	ErrUnavailable     = &Error{Code: CodeUnavailable}
+	ErrOperatorMissing = &Error{Code: CodeOperatorMissing}
 	ErrDiskFull        = &Error{Code: CodeDiskFull}
 	ErrTimeout         = &Error{Code: CodeTimeout}
 	ErrPrecondition    = &Error{Code: CodePrecondition}

@@ -117,20 +117,6 @@ type Instance struct {
 	ModifyIndex uint64 `json:"modify_index"`
 }
 
-// PersistentInstance is a FrameDB on disk.
-type PersistentInstance struct {
-	ID          FrameDBID       `json:"framedb_id"`
-	NodeTag     NodeTag         `json:"node_tag"`
-	StorageSize string          `json:"storage_size"`
-	Replication int             `json:"replication"`
-	Parameters  json.RawMessage `json:"parameters,omitempty"`
-	URL         string          `json:"url"`
-	Phase       Phase           `json:"phase"`
-	Reason      string          `json:"reason,omitempty"`
-	CreateIndex uint64          `json:"create_index"`
-	ModifyIndex uint64          `json:"modify_index"`
-}
-
 // Mapping says that a source writes to a cluster on a node tag. A source has
 // at most one mapping on each tag.
 type Mapping struct {
@@ -201,10 +187,11 @@ const (
 	TableInstances  Table = "instances"
 	TablePersistent Table = "persistent"
 	TableMappings   Table = "mappings"
+	TableIngestions Table = "ingestions"
 )
 
 // Tables lists every table that can be watched.
-var Tables = []Table{TableNodes, TableClusters, TableInstances, TablePersistent, TableMappings}
+var Tables = []Table{TableNodes, TableClusters, TableInstances, TablePersistent, TableMappings, TableIngestions}
 
 // Op is what happened to a row.
 type Op string

@@ -26,7 +26,7 @@ func (c ImportCluster) apply(t *tx) (any, error) {
 	if err != nil || c.Owner == "" {
 		return row, err
 	}
-	return AssignOwner{Name: c.Name, Owner: c.Owner}.apply(t)
+	return AssignOwner{Item: Item{Cluster: c.Name}, Owner: c.Owner}.apply(t)
 }
 
 func (t *tx) createCluster(name wire.ClusterName, spec wire.ClusterSpec) (*wire.Cluster, error) {
@@ -144,7 +144,7 @@ func (c PurgeCluster) apply(t *tx) (any, error) {
 		return nil, wire.Errorf(wire.CodeConflict, "cluster %q is not being removed", c.Name)
 	}
 	if c.Epoch != 0 && c.Epoch != row.Status.OwnerEpoch {
-		return nil, otherEpoch(row, c.Epoch)
+		return nil, otherEpoch(Item{Cluster: c.Name}, row.Status.Owner, row.Status.OwnerEpoch, c.Epoch)
 	}
 	for _, i := range t.InstancesOf(c.Name) {
 		t.delete(wire.TableInstances, i)
@@ -159,7 +159,7 @@ func (c ReportCluster) apply(t *tx) (any, error) {
 		return nil, err
 	}
 	if c.Status.Owner != old.Status.Owner || c.Status.OwnerEpoch != old.Status.OwnerEpoch {
-		return nil, otherEpoch(old, c.Status.OwnerEpoch)
+		return nil, otherEpoch(Item{Cluster: c.Name}, old.Status.Owner, old.Status.OwnerEpoch, c.Status.OwnerEpoch)
 	}
 	status := c.Status
 	if old.Status.Phase == wire.PhaseRemoving {

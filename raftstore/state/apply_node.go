@@ -76,39 +76,12 @@ func (c RemoveNode) apply(t *tx) (any, error) {
 	if owned := t.ClustersOwnedBy(c.Name); len(owned) > 0 {
 		return nil, wire.Errorf(wire.CodeConflict, "node %q owns %d clusters, %q among them: remove them, or wait until another node owns them", c.Name, len(owned), owned[0].Name)
 	}
+	if owned := t.StorageOwnedBy(c.Name); len(owned) > 0 {
+		return nil, wire.Errorf(wire.CodeConflict, "node %q owns %d persistent FrameDBs, %q among them: remove them, or wait until another node owns them", c.Name, len(owned), owned[0].ID)
+	}
 	for _, l := range t.LeftoversOn(c.Name) {
 		t.remove(tableLeftovers, l)
 	}
 	t.delete(wire.TableNodes, old)
 	return old, nil
-}
-
-func (c PutPersistent) apply(t *tx) (any, error) {
-	row := c.Instance
-	if err := row.ID.Validate(); err != nil {
-		return nil, wire.InField("framedb_id", err)
-	}
-	if err := row.NodeTag.Validate(); err != nil {
-		return nil, wire.InField("node_tag", err)
-	}
-	if name, _, ok := row.ID.SplitMember(); ok {
-		if _, taken := t.Cluster(name); taken {
-			return nil, wire.InField("framedb_id", wire.Errorf(wire.CodeConflict, "%q names a member of cluster %q", row.ID, name))
-		}
-	}
-	row.CreateIndex, row.ModifyIndex = t.index, t.index
-	if old, ok := t.Persistent(row.ID); ok {
-		row.CreateIndex = old.CreateIndex
-	}
-	t.put(wire.TablePersistent, &row)
-	return &row, nil
-}
-
-func (c DeletePersistent) apply(t *tx) (any, error) {
-	old, ok := t.Persistent(c.ID)
-	if !ok {
-		return nil, wire.Errorf(wire.CodeNotFound, "persistent instance %q is unknown", c.ID)
-	}
-	t.delete(wire.TablePersistent, old)
-	return nil, nil
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/framedb/framedb/client/wire"
 )
@@ -61,36 +62,51 @@ type PurgeCluster struct {
 	Epoch uint64           `json:"epoch,omitempty"`
 }
 
-// AssignOwner makes a node the owner of a cluster and raises OwnerEpoch by
-// one, which fences the former owner: of that one a Leftover remains. A ready
-// cluster is degraded until its new owner has reported.
-//
-// Epoch is the OwnerEpoch that the proposer saw, so that one of two who decide
-// at once is refused. A cluster that the node owns in Epoch or the one after
-// is left alone, so that a repeated command changes nothing.
-//
-// Result: wire.Cluster.
-// Errors: ErrNotFound (the cluster, or the node: Field is owner), ErrConflict
-// (another epoch; or, with Field owner, the node is draining, or does not
-// carry the tag of a cluster that is not being removed).
-type AssignOwner struct {
-	Name  wire.ClusterName `json:"name"`
-	Owner wire.NodeName    `json:"owner"`
-	Epoch uint64           `json:"epoch"`
+// Item names what has an owner: a cluster or a persistent FrameDB, one of the
+// two.
+type Item struct {
+	Cluster wire.ClusterName `json:"cluster,omitempty"`
+	Storage wire.FrameDBID   `json:"storage,omitempty"`
 }
 
-// ReportUnattended says why nobody works on a cluster: a ready one becomes
+// String is how an operator reads it: cluster "a", persistent FrameDB "disk-1".
+func (i Item) String() string {
+	if i.Storage != "" {
+		return fmt.Sprintf("persistent FrameDB %q", string(i.Storage))
+	}
+	return fmt.Sprintf("cluster %q", string(i.Cluster))
+}
+
+// AssignOwner makes a node the owner of an item and raises OwnerEpoch by one,
+// which fences the former owner: of that one a Leftover remains. A ready item
+// is degraded until its new owner has reported.
+//
+// Epoch is the OwnerEpoch that the proposer saw, so that one of two who decide
+// at once is refused. An item that the node owns in Epoch or the one after is
+// left alone, so that a repeated command changes nothing.
+//
+// Result: wire.Cluster or wire.PersistentInstance.
+// Errors: ErrNotFound (the item, or the node: Field is owner), ErrConflict
+// (another epoch; or, with Field owner, the node is draining, or does not
+// carry the tag of an item that is not being removed).
+type AssignOwner struct {
+	Item
+	Owner wire.NodeName `json:"owner"`
+	Epoch uint64        `json:"epoch"`
+}
+
+// ReportUnattended says why nobody works on an item: a ready one becomes
 // degraded. Owner and epoch stay; the next report of the owner, or the next
 // owner, takes the reason away.
 //
 // Result: none. Errors: ErrNotFound, ErrConflict (another epoch).
 type ReportUnattended struct {
-	Name   wire.ClusterName `json:"name"`
-	Epoch  uint64           `json:"epoch"`
-	Reason string           `json:"reason"`
+	Item
+	Epoch  uint64 `json:"epoch"`
+	Reason string `json:"reason"`
 }
 
-// ForgetLeftover says that a former owner has nothing of the cluster any more.
+// ForgetLeftover says that a former owner has nothing of an item any more.
 //
 // Result: none. A leftover that is not stored, or is of another epoch, is no
 // error.
@@ -198,16 +214,73 @@ type LabelNode struct {
 	Label wire.NodeTag  `json:"label"`
 }
 
-// PutPersistent stores a persistent instance, new or changed.
-// Result: wire.PersistentInstance. Errors: ErrInvalidArgument, ErrConflict
-// (a cluster's member has that ID).
-type PutPersistent struct {
-	Instance wire.PersistentInstance `json:"instance"`
+// CreateStorage creates a persistent FrameDB in PhaseCreating with Generation 1
+// and without an owner. An empty Password means the deployment's.
+//
+// Result: wire.PersistentInstance.
+// Errors: ErrInvalidArgument (the ID, which must not have the form of a
+// cluster's member, the spec, the password), ErrAlreadyExists.
+type CreateStorage struct {
+	ID       wire.FrameDBID   `json:"framedb_id"`
+	Spec     wire.StorageSpec `json:"spec"`
+	Password string           `json:"password,omitempty"`
 }
 
-// DeletePersistent removes a persistent instance. Errors: ErrNotFound.
-type DeletePersistent struct {
+// UpdateStorage changes the parts of a spec that are not nil, and the password,
+// and bumps Generation if anything differs.
+//
+// Result: wire.PersistentInstance; unchanged if nothing differs.
+// Errors: ErrNotFound, ErrInvalidArgument, ErrConflict (it is being removed;
+// or, with Field external, FrameDB's own server would become an external one or
+// the reverse).
+type UpdateStorage struct {
 	ID wire.FrameDBID `json:"framedb_id"`
+	wire.UpdateStorage
+}
+
+// RemoveStorage puts a persistent FrameDB into PhaseRemoving. Removing twice
+// changes nothing more.
+//
+// Result: wire.PersistentInstance. Errors: ErrNotFound, ErrConflict (an
+// ingestion has it for its target).
+type RemoveStorage struct {
+	ID wire.FrameDBID `json:"framedb_id"`
+}
+
+// PurgeStorage deletes a persistent FrameDB in PhaseRemoving, once nothing of
+// it runs. An owner says in which epoch it does so; 0 is not checked.
+//
+// Result: none. Errors: ErrConflict (it is not being removed, or Epoch is not
+// the stored one). One that is gone already is no error.
+type PurgeStorage struct {
+	ID    wire.FrameDBID `json:"framedb_id"`
+	Epoch uint64         `json:"epoch,omitempty"`
+}
+
+// ReportStorage stores what the owner observed. Owner and epoch have to be the
+// stored ones. The phase of one being removed stays. When the owner reports
+// that it observed the newest generation, a former password is forgotten.
+//
+// Result: none. Errors: ErrNotFound, ErrConflict (fenced).
+type ReportStorage struct {
+	ID     wire.FrameDBID     `json:"framedb_id"`
+	Status wire.StorageStatus `json:"status"`
+}
+
+// PutIngestion stores how a source is taken in, new or instead of what was.
+//
+// Result: wire.Ingestion. Errors: ErrInvalidArgument, ErrNotFound (with the
+// Field: target or queue.cluster is unknown), ErrConflict (it is being
+// removed).
+type PutIngestion struct {
+	Source wire.SourceID      `json:"source_id"`
+	Spec   wire.IngestionSpec `json:"spec"`
+}
+
+// DeleteIngestion takes it away; the source's frames are then taken in by the
+// defaults. Result: wire.Ingestion as it was. Errors: ErrNotFound.
+type DeleteIngestion struct {
+	Source wire.SourceID `json:"source_id"`
 }
 
 func (CreateClusters) Type() CommandType   { return "cluster.create" }
@@ -216,8 +289,8 @@ func (RemoveCluster) Type() CommandType    { return "cluster.remove" }
 func (PurgeCluster) Type() CommandType     { return "cluster.purge" }
 func (ReportCluster) Type() CommandType    { return "cluster.report" }
 func (ImportCluster) Type() CommandType    { return "cluster.import" }
-func (AssignOwner) Type() CommandType      { return "cluster.assign" }
-func (ReportUnattended) Type() CommandType { return "cluster.unattended" }
+func (AssignOwner) Type() CommandType      { return "owner.assign" }
+func (ReportUnattended) Type() CommandType { return "owner.unattended" }
 func (ForgetLeftover) Type() CommandType   { return "leftover.forget" }
 func (CreateMapping) Type() CommandType    { return "mapping.create" }
 func (RemoveMapping) Type() CommandType    { return "mapping.remove" }
@@ -228,5 +301,10 @@ func (RegisterNode) Type() CommandType     { return "node.register" }
 func (LabelNode) Type() CommandType        { return "node.label" }
 func (DrainNode) Type() CommandType        { return "node.drain" }
 func (RemoveNode) Type() CommandType       { return "node.remove" }
-func (PutPersistent) Type() CommandType    { return "persistent.put" }
-func (DeletePersistent) Type() CommandType { return "persistent.delete" }
+func (CreateStorage) Type() CommandType    { return "storage.create" }
+func (UpdateStorage) Type() CommandType    { return "storage.update" }
+func (RemoveStorage) Type() CommandType    { return "storage.remove" }
+func (PurgeStorage) Type() CommandType     { return "storage.purge" }
+func (ReportStorage) Type() CommandType    { return "storage.report" }
+func (PutIngestion) Type() CommandType     { return "ingestion.put" }
+func (DeleteIngestion) Type() CommandType  { return "ingestion.delete" }

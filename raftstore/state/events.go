@@ -125,7 +125,7 @@ func rowSize(row any) int {
 	case *wire.Mapping:
 		return fields + len(r.Metadata)
 	case *wire.PersistentInstance:
-		return fields + len(r.Parameters)
+		return 2*fields + len(r.Parameters.PD) + len(r.Parameters.TiKV) + len(r.Parameters.TiDB)
 	}
 	return 2 * fields
 }
@@ -141,6 +141,8 @@ func rowKey(row any) string {
 		return string(r.ID)
 	case *wire.PersistentInstance:
 		return string(r.ID)
+	case *wire.Ingestion:
+		return string(r.Source)
 	case *wire.Mapping:
 		return string(r.Source) + "/" + string(r.NodeTag)
 	}

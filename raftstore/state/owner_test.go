@@ -24,7 +24,7 @@ func owned(t *testing.T) *log {
 	register(t, l, "n1", "n2")
 	must(t, l.do(t, create("a", "b")))
 	for _, name := range []wire.ClusterName{"a", "b"} {
-		must(t, l.do(t, state.AssignOwner{Name: name, Owner: "n1"}))
+		must(t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: name}, Owner: "n1"}))
 	}
 	return l
 }
@@ -41,18 +41,18 @@ func leftovers(l *log, node wire.NodeName) string {
 func TestANewOwnerFencesTheFormer(t *testing.T) {
 	l := owned(t)
 	must(t, l.do(t, state.ReportCluster{Name: "a", Status: wire.ClusterStatus{Phase: wire.PhaseReady, ReadyMembers: 3, Owner: "n1", OwnerEpoch: 1}}))
-	row := value[wire.Cluster](t, l.do(t, state.AssignOwner{Name: "a", Owner: "n2", Epoch: 1}))
+	row := value[wire.Cluster](t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n2", Epoch: 1}))
 	want := wire.ClusterStatus{Phase: wire.PhaseDegraded, Reason: "n2 takes over from n1", ReadyMembers: 3, Owner: "n2", OwnerEpoch: 2}
 	if row.Status != want {
 		t.Errorf("status %+v, want %+v", row.Status, want)
 	}
 	before := l.tables(t)
-	must(t, l.do(t, state.AssignOwner{Name: "a", Owner: "n2", Epoch: 1}))
-	must(t, l.do(t, state.AssignOwner{Name: "a", Owner: "n2", Epoch: 2}))
+	must(t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n2", Epoch: 1}))
+	must(t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n2", Epoch: 2}))
 	if l.tables(t) != before {
 		t.Error("a repeated assignment changed something")
 	}
-	if r := l.do(t, state.AssignOwner{Name: "a", Owner: "n1", Epoch: 1}); r.Err == nil || r.Err.Code != wire.CodeConflict {
+	if r := l.do(t, state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n1", Epoch: 1}); r.Err == nil || r.Err.Code != wire.CodeConflict {
 		t.Errorf("two who decide at once were both heard: %v", r.Err)
 	}
 	if got := l.View().ClustersOwnedBy("n2"); len(got) != 1 || got[0].Name != "a" {
@@ -62,8 +62,8 @@ func TestANewOwnerFencesTheFormer(t *testing.T) {
 
 func TestLeftoversAreForgottenWhenCleanedUp(t *testing.T) {
 	l := owned(t)
-	must(t, l.do(t, state.AssignOwner{Name: "a", Owner: "n2", Epoch: 1}))
-	must(t, l.do(t, state.AssignOwner{Name: "b", Owner: "n2", Epoch: 1}))
+	must(t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n2", Epoch: 1}))
+	must(t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "b"}, Owner: "n2", Epoch: 1}))
 	must(t, l.do(t, state.RemoveCluster{Name: "a"}))
 	must(t, l.do(t, state.PurgeCluster{Name: "a", Epoch: 2}))
 	var snapshot bytes.Buffer
@@ -76,8 +76,8 @@ func TestLeftoversAreForgottenWhenCleanedUp(t *testing.T) {
 	if got := leftovers(l, "n1"); got != "a@1 b@1 " {
 		t.Errorf("n1 has to clean up %q", got)
 	}
-	must(t, l.do(t, state.ForgetLeftover{Leftover: state.Leftover{Cluster: "b", Node: "n1", Epoch: 7}}))
-	must(t, l.do(t, state.ForgetLeftover{Leftover: state.Leftover{Cluster: "a", Node: "n1", Epoch: 1}}))
+	must(t, l.do(t, state.ForgetLeftover{Leftover: state.Leftover{Item: state.Item{Cluster: "b"}, Node: "n1", Epoch: 7}}))
+	must(t, l.do(t, state.ForgetLeftover{Leftover: state.Leftover{Item: state.Item{Cluster: "a"}, Node: "n1", Epoch: 1}}))
 	if got := leftovers(l, "n1"); got != "b@1 " {
 		t.Errorf("n1 has to clean up %q", got)
 	}
@@ -91,14 +91,14 @@ func TestUnattended(t *testing.T) {
 	l := owned(t)
 	for phase, want := range map[wire.Phase]wire.Phase{wire.PhaseCreating: wire.PhaseCreating, wire.PhaseReady: wire.PhaseDegraded} {
 		must(t, l.do(t, state.ReportCluster{Name: "a", Status: wire.ClusterStatus{Phase: phase, Owner: "n1", OwnerEpoch: 1}}))
-		must(t, l.do(t, state.ReportUnattended{Name: "a", Epoch: 1, Reason: "nobody is there"}))
+		must(t, l.do(t, state.ReportUnattended{Item: state.Item{Cluster: "a"}, Epoch: 1, Reason: "nobody is there"}))
 		row, _ := l.View().Cluster("a")
 		if s := row.Status; s.Phase != want || s.Reason != "nobody is there" || s.Owner != "n1" || s.OwnerEpoch != 1 {
 			t.Errorf("%s became %+v", phase, s)
 		}
 	}
 	before := l.View().TableIndex(wire.TableClusters)
-	must(t, l.do(t, state.ReportUnattended{Name: "a", Epoch: 1, Reason: "nobody is there"}))
+	must(t, l.do(t, state.ReportUnattended{Item: state.Item{Cluster: "a"}, Epoch: 1, Reason: "nobody is there"}))
 	if l.View().TableIndex(wire.TableClusters) != before {
 		t.Error("the same reason changed something")
 	}
@@ -106,7 +106,7 @@ func TestUnattended(t *testing.T) {
 
 func TestDraining(t *testing.T) {
 	l := owned(t)
-	must(t, l.do(t, state.AssignOwner{Name: "b", Owner: "n2", Epoch: 1}))
+	must(t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "b"}, Owner: "n2", Epoch: 1}))
 	if n := value[wire.Node](t, l.do(t, state.DrainNode{Name: "n1", Draining: true})); !n.Draining {
 		t.Error("n1 does not drain")
 	}
@@ -119,7 +119,7 @@ func TestDraining(t *testing.T) {
 			t.Errorf("%s goes to %q, whose owner drains", source, m.Cluster)
 		}
 	}
-	if r := l.do(t, state.AssignOwner{Name: "b", Owner: "n1", Epoch: 2}); r.Err == nil || r.Err.Field != "owner" {
+	if r := l.do(t, state.AssignOwner{Item: state.Item{Cluster: "b"}, Owner: "n1", Epoch: 2}); r.Err == nil || r.Err.Field != "owner" {
 		t.Errorf("a draining node got a cluster: %v", r.Err)
 	}
 	must(t, l.do(t, state.DrainNode{Name: "n2", Draining: true}))
@@ -148,7 +148,7 @@ func TestAClusterInRemovalNeedsNoTagToBeEnded(t *testing.T) {
 	l := owned(t)
 	must(t, l.do(t, state.RegisterNode{Node: wire.Node{Name: "n3"}}))
 	must(t, l.do(t, state.RemoveCluster{Name: "a"}))
-	row := value[wire.Cluster](t, l.do(t, state.AssignOwner{Name: "a", Owner: "n3", Epoch: 1}))
+	row := value[wire.Cluster](t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n3", Epoch: 1}))
 	if row.Status.Owner != "n3" || row.Status.Phase != wire.PhaseRemoving {
 		t.Errorf("%+v", row.Status)
 	}

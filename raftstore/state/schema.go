@@ -17,6 +17,7 @@ const (
 	tableLeftovers = "leftovers"
 	tableLoads     = "loads"
 	tableRequests  = "requests"
+	tableSecrets   = "secrets"
 )
 
 // Indexes. Every index is unique: what would not be has the primary key behind
@@ -25,7 +26,7 @@ const (
 	byID      = "id"
 	byTag     = "tag"     // clusters, loads, nodes
 	byCluster = "cluster" // instances, mappings
-	byOwner   = "owner"   // clusters
+	byOwner   = "owner"   // clusters, persistent
 	byIndex   = "index"   // requests, oldest first
 )
 
@@ -74,12 +75,15 @@ func schema() *memdb.DBSchema {
 		string(wire.TableClusters): table(wire.TableClusters,
 			index(byID, by[wire.Cluster](func(c *wire.Cluster) []byte { return key(string(c.Name)) })),
 			index(byTag, by[wire.Cluster](func(c *wire.Cluster) []byte { return key(string(c.NodeTag), string(c.Name)) })),
-			index(byOwner, by[wire.Cluster](ownerKey))),
+			index(byOwner, by[wire.Cluster](func(c *wire.Cluster) []byte { return ownerKey(c.Status.Owner, string(c.Name)) }))),
 		string(wire.TableInstances): table(wire.TableInstances,
 			index(byID, by[wire.Instance](func(i *wire.Instance) []byte { return key(string(i.ID)) })),
 			index(byCluster, by[wire.Instance](instanceClusterKey))),
 		string(wire.TablePersistent): table(wire.TablePersistent,
-			index(byID, by[wire.PersistentInstance](func(p *wire.PersistentInstance) []byte { return key(string(p.ID)) }))),
+			index(byID, by[wire.PersistentInstance](func(p *wire.PersistentInstance) []byte { return key(string(p.ID)) })),
+			index(byOwner, by[wire.PersistentInstance](func(p *wire.PersistentInstance) []byte { return ownerKey(p.Status.Owner, string(p.ID)) }))),
+		string(wire.TableIngestions): table(wire.TableIngestions,
+			index(byID, by[wire.Ingestion](func(i *wire.Ingestion) []byte { return key(string(i.Source)) }))),
 		// A third index by node tag would cost 400 bytes a mapping; the tag's
 		// clusters and byCluster give the same rows.
 		string(wire.TableMappings): table(wire.TableMappings,
@@ -90,10 +94,12 @@ func schema() *memdb.DBSchema {
 		tableCounters: table(tableCounters,
 			index(byID, by[counter](func(c *counter) []byte { return key(c.Name) }))),
 		tableLeftovers: table(tableLeftovers,
-			index(byID, by[Leftover](func(l *Leftover) []byte { return key(string(l.Node), string(l.Cluster)) }))),
+			index(byID, by[Leftover](leftoverKey))),
 		tableLoads: table(tableLoads,
 			index(byID, by[load](func(l *load) []byte { return key(string(l.Cluster)) })),
 			index(byTag, by[load](loadTagKey))),
+		tableSecrets: table(tableSecrets,
+			index(byID, by[Secret](func(s *Secret) []byte { return key(string(s.ID)) }))),
 		tableRequests: table(tableRequests,
 			index(byID, by[request](func(r *request) []byte { return key(string(r.ID)) })),
 			index(byIndex, by[request](func(r *request) []byte {
@@ -114,12 +120,19 @@ func index(name string, indexer memdb.Indexer) *memdb.IndexSchema {
 	return &memdb.IndexSchema{Name: name, Unique: true, AllowMissing: name != byID, Indexer: indexer}
 }
 
-// ownerKey leaves out a cluster that nobody owns.
-func ownerKey(c *wire.Cluster) []byte {
-	if c.Status.Owner == "" {
+// ownerKey leaves out what nobody owns.
+func ownerKey(owner wire.NodeName, name string) []byte {
+	if owner == "" {
 		return nil
 	}
-	return key(string(c.Status.Owner), string(c.Name))
+	return key(string(owner), name)
+}
+
+func leftoverKey(l *Leftover) []byte {
+	if l.Storage != "" {
+		return key(string(l.Node), "", string(l.Storage))
+	}
+	return key(string(l.Node), string(l.Cluster))
 }
 
 // loadTagKey sorts the clusters of a tag by mappings, then name. A closed one

@@ -34,7 +34,8 @@ type snapshotLine struct {
 // before the mappings that count towards them. Counters and loads are derived.
 var snapshotTables = []string{
 	string(wire.TableNodes), string(wire.TableClusters), string(wire.TableInstances),
-	string(wire.TablePersistent), string(wire.TableMappings), tableLeftovers, tableRequests,
+	string(wire.TablePersistent), string(wire.TableMappings), string(wire.TableIngestions),
+	tableSecrets, tableLeftovers, tableRequests,
 }
 
 // Snapshot returns a writer of the state as it is now; it does not hold up
@@ -169,6 +170,10 @@ func (t *tx) restoreRow(line snapshotLine) error {
 			}
 			return nil
 		})
+	case string(wire.TableIngestions):
+		return restore(t, line, func(*wire.Ingestion) error { return nil })
+	case tableSecrets:
+		return restore(t, line, func(*Secret) error { return nil })
 	case tableLeftovers:
 		return restore(t, line, func(*Leftover) error { return nil })
 	case tableRequests:

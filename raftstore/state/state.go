@@ -215,8 +215,13 @@ var readers = map[CommandType]func(json.RawMessage) (applier, error){
 	LabelNode{}.Type():        read[LabelNode],
 	DrainNode{}.Type():        read[DrainNode],
 	RemoveNode{}.Type():       read[RemoveNode],
-	PutPersistent{}.Type():    read[PutPersistent],
-	DeletePersistent{}.Type(): read[DeletePersistent],
+	CreateStorage{}.Type():    read[CreateStorage],
+	UpdateStorage{}.Type():    read[UpdateStorage],
+	RemoveStorage{}.Type():    read[RemoveStorage],
+	PurgeStorage{}.Type():     read[PurgeStorage],
+	ReportStorage{}.Type():    read[ReportStorage],
+	PutIngestion{}.Type():     read[PutIngestion],
+	DeleteIngestion{}.Type():  read[DeleteIngestion],
 }
 
 func read[C applier](body json.RawMessage) (applier, error) {

@@ -84,6 +84,7 @@ func populated(t *testing.T) *log {
 	must(t, l.do(t, state.CreateMapping{Source: "s1", NodeTag: "node-1", Metadata: json.RawMessage(`{ "ref_count": 2 }`)}))
 	must(t, l.do(t, state.CreateMapping{Source: "s2", NodeTag: "node-1"}))
 	must(t, l.do(t, state.RegisterNode{Node: wire.Node{Name: "n1", Tags: []wire.NodeTag{"node-1"}}}))
+	must(t, l.do(t, state.CreateStorage{ID: "disk", Spec: wire.StorageSpec{NodeTag: "node-1"}, Password: "secret"}))
 	return l
 }
 
@@ -109,13 +110,13 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		{"remove unknown", state.RemoveCluster{Name: "x"}, wire.CodeNotFound, ""},
 		{"purge in use", state.PurgeCluster{Name: "a"}, wire.CodeConflict, ""},
 		{"purge by a former owner", state.PurgeCluster{Name: "gone", Epoch: 1}, wire.CodeConflict, ""},
-		{"assign unknown", state.AssignOwner{Name: "x", Owner: "n1"}, wire.CodeNotFound, ""},
-		{"assign to unknown", state.AssignOwner{Name: "a", Owner: "n9"}, wire.CodeNotFound, "owner"},
-		{"assign in another epoch", state.AssignOwner{Name: "a", Owner: "n1", Epoch: 1}, wire.CodeConflict, ""},
-		{"assign without the tag", state.AssignOwner{Name: "c", Owner: "n1"}, wire.CodeConflict, "owner"},
+		{"assign unknown", state.AssignOwner{Item: state.Item{Cluster: "x"}, Owner: "n1"}, wire.CodeNotFound, ""},
+		{"assign to unknown", state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n9"}, wire.CodeNotFound, "owner"},
+		{"assign in another epoch", state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n1", Epoch: 1}, wire.CodeConflict, ""},
+		{"assign without the tag", state.AssignOwner{Item: state.Item{Cluster: "c"}, Owner: "n1"}, wire.CodeConflict, "owner"},
 		{"import without the tag", state.ImportCluster{Name: "x", Spec: spec("node-2"), Owner: "n1"}, wire.CodeConflict, "owner"},
-		{"unattended unknown", state.ReportUnattended{Name: "x"}, wire.CodeNotFound, ""},
-		{"unattended in another epoch", state.ReportUnattended{Name: "a", Epoch: 1}, wire.CodeConflict, ""},
+		{"unattended unknown", state.ReportUnattended{Item: state.Item{Cluster: "x"}}, wire.CodeNotFound, ""},
+		{"unattended in another epoch", state.ReportUnattended{Item: state.Item{Cluster: "a"}, Epoch: 1}, wire.CodeConflict, ""},
 		{"drain unknown", state.DrainNode{Name: "x", Draining: true}, wire.CodeNotFound, ""},
 		{"remove unknown node", state.RemoveNode{Name: "x"}, wire.CodeNotFound, ""},
 		{"report unknown", state.ReportCluster{Name: "x"}, wire.CodeNotFound, ""},
@@ -138,8 +139,26 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		{"node bad name", state.RegisterNode{Node: wire.Node{Name: "N"}}, wire.CodeInvalidArgument, "name"},
 		{"label unknown", state.LabelNode{Name: "x", Label: "y"}, wire.CodeNotFound, ""},
 		{"label bad", state.LabelNode{Name: "n1", Label: "../y"}, wire.CodeInvalidArgument, "label"},
-		{"persistent takes member's ID", state.PutPersistent{Instance: wire.PersistentInstance{ID: "a-redis-node-0", NodeTag: "node-1"}}, wire.CodeConflict, "framedb_id"},
-		{"persistent unknown", state.DeletePersistent{ID: "x"}, wire.CodeNotFound, ""},
+		{"storage bad ID", state.CreateStorage{ID: "X", Spec: wire.StorageSpec{NodeTag: "node-1"}}, wire.CodeInvalidArgument, "framedb_id"},
+		{"storage takes member's ID", state.CreateStorage{ID: "a-redis-node-0", Spec: wire.StorageSpec{NodeTag: "node-1"}}, wire.CodeInvalidArgument, "framedb_id"},
+		{"storage exists", state.CreateStorage{ID: "disk", Spec: wire.StorageSpec{NodeTag: "node-1"}}, wire.CodeAlreadyExists, "framedb_id"},
+		{"storage without a tag", state.CreateStorage{ID: "x"}, wire.CodeInvalidArgument, "node_tag"},
+		{"storage size", state.CreateStorage{ID: "x", Spec: wire.StorageSpec{NodeTag: "node-1", StorageSize: "10 GB"}}, wire.CodeInvalidArgument, "storage_size"},
+		{"storage replicas", state.CreateStorage{ID: "x", Spec: wire.StorageSpec{NodeTag: "node-1", Replicas: wire.StorageReplicas{TiKV: -1}}}, wire.CodeInvalidArgument, "replicas.tikv"},
+		{"storage parameters", state.CreateStorage{ID: "x", Spec: wire.StorageSpec{NodeTag: "node-1", Parameters: wire.StorageParameters{TiDB: json.RawMessage(`[]`)}}}, wire.CodeInvalidArgument, "parameters.tidb"},
+		{"storage password", state.CreateStorage{ID: "x", Spec: wire.StorageSpec{NodeTag: "node-1"}, Password: "a b"}, wire.CodeInvalidArgument, "password"},
+		{"storage update unknown", state.UpdateStorage{ID: "x"}, wire.CodeNotFound, ""},
+		{"storage becomes external", state.UpdateStorage{ID: "disk", UpdateStorage: wire.UpdateStorage{External: &wire.ExternalStorage{Address: "h:4000"}}}, wire.CodeConflict, "external"},
+		{"storage backup without a target", state.UpdateStorage{ID: "disk", UpdateStorage: wire.UpdateStorage{Backup: &wire.BackupPlan{Schedule: "@daily"}}}, wire.CodeInvalidArgument, "backup.target"},
+		{"storage remove unknown", state.RemoveStorage{ID: "x"}, wire.CodeNotFound, ""},
+		{"storage purge too soon", state.PurgeStorage{ID: "disk"}, wire.CodeConflict, ""},
+		{"storage report unknown", state.ReportStorage{ID: "x"}, wire.CodeNotFound, ""},
+		{"storage report fenced", state.ReportStorage{ID: "disk", Status: wire.StorageStatus{OwnerEpoch: 9}}, wire.CodeConflict, ""},
+		{"ingestion into unknown", state.PutIngestion{Source: "s1", Spec: wire.IngestionSpec{Target: "x"}}, wire.CodeNotFound, "target"},
+		{"ingestion from unknown", state.PutIngestion{Source: "s1", Spec: wire.IngestionSpec{Queue: &wire.IngestQueue{Kind: wire.QueueList, Cluster: "x", Key: "q"}}}, wire.CodeNotFound, "queue.cluster"},
+		{"ingestion ack", state.PutIngestion{Source: "s1", Spec: wire.IngestionSpec{Ack: "replicated:0"}}, wire.CodeInvalidArgument, "ack"},
+		{"ingestion count", state.PutIngestion{Source: "s1", Spec: wire.IngestionSpec{RefCount: -1}}, wire.CodeInvalidArgument, "ref_count"},
+		{"ingestion unknown", state.DeleteIngestion{Source: "x"}, wire.CodeNotFound, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -226,7 +245,7 @@ func TestReportsTouchOnlyWhatDiffersAndFence(t *testing.T) {
 	report := state.ReportCluster{Name: "a", Status: wire.ClusterStatus{Phase: wire.PhaseReady, Owner: "n1", OwnerEpoch: 1},
 		Instances: []wire.Instance{{ID: "a-redis-node-0", Cluster: "a"}, {ID: "a-redis-node-1", Cluster: "a"}}}
 	register(t, l, "n1", "n2")
-	must(t, l.do(t, state.AssignOwner{Name: "a", Owner: "n1"}))
+	must(t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n1"}))
 	must(t, l.do(t, report))
 	before := l.tables(t)
 	must(t, l.do(t, report))
@@ -238,7 +257,7 @@ func TestReportsTouchOnlyWhatDiffersAndFence(t *testing.T) {
 	if n := len(l.View().InstancesOf("a")); n != 1 {
 		t.Errorf("%d instances, want 1", n)
 	}
-	must(t, l.do(t, state.AssignOwner{Name: "a", Owner: "n2", Epoch: 1}))
+	must(t, l.do(t, state.AssignOwner{Item: state.Item{Cluster: "a"}, Owner: "n2", Epoch: 1}))
 	before = l.tables(t)
 	for _, by := range []wire.ClusterStatus{{Owner: "n1", OwnerEpoch: 1}, {Owner: "n1", OwnerEpoch: 2}, {Owner: "n2", OwnerEpoch: 3}, {}} {
 		report.Status = by
@@ -285,7 +304,7 @@ func TestARepeatedRequestIsAppliedOnce(t *testing.T) {
 
 func TestSubscribersSeeEveryChangeOnce(t *testing.T) {
 	l := populated(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	sub := l.Subscribe(0, wire.TableMappings)
 	events, err := sub.Next(ctx)
@@ -398,7 +417,25 @@ func command() *rapid.Generator[state.Command] {
 		source := wire.SourceID(rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(t, "source"))
 		n := rapid.IntRange(0, 4).Draw(t, "replicas")
 		node := wire.NodeName(rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"))
-		switch rapid.IntRange(0, 14).Draw(t, "kind") {
+		disk := state.Item{Storage: "disk"}
+		switch rapid.IntRange(0, 22).Draw(t, "kind") {
+		case 15:
+			return state.CreateStorage{ID: disk.Storage, Spec: wire.StorageSpec{NodeTag: tag}, Password: string(name)}
+		case 16:
+			password := string(source)
+			return state.UpdateStorage{ID: disk.Storage, UpdateStorage: wire.UpdateStorage{Replicas: &wire.StorageReplicas{TiKV: n}, Password: &password}}
+		case 17:
+			return state.RemoveStorage{ID: disk.Storage}
+		case 18:
+			return state.PurgeStorage{ID: disk.Storage}
+		case 19:
+			return state.ReportStorage{ID: disk.Storage, Status: wire.StorageStatus{Phase: wire.PhaseReady, ObservedGeneration: uint64(n)}}
+		case 20:
+			return state.AssignOwner{Item: disk, Owner: node, Epoch: uint64(n)}
+		case 21:
+			return state.PutIngestion{Source: source, Spec: wire.IngestionSpec{Target: disk.Storage, RefCount: n}}
+		case 22:
+			return state.DeleteIngestion{Source: source}
 		case 0, 1:
 			return state.CreateClusters{Names: []wire.ClusterName{name}, Spec: spec(tag)}
 		case 2:
@@ -416,7 +453,7 @@ func command() *rapid.Generator[state.Command] {
 		case 9:
 			return state.RegisterNode{Node: wire.Node{Name: node, Tags: []wire.NodeTag{tag}}}
 		case 10, 11:
-			return state.AssignOwner{Name: name, Owner: node, Epoch: uint64(n)}
+			return state.AssignOwner{Item: state.Item{Cluster: name}, Owner: node, Epoch: uint64(n)}
 		case 12:
 			return state.DrainNode{Name: node, Draining: n == 0}
 		case 13:

@@ -118,8 +118,7 @@ func (v *View) ClustersOwnedBy(n wire.NodeName) []*wire.Cluster {
 	return many[wire.Cluster](v, string(wire.TableClusters), byOwner, string(n))
 }
 
-// LeftoversOn returns what a node may still have of clusters that it owned, by
-// cluster.
+// LeftoversOn returns what a node may still have of items that it owned.
 func (v *View) LeftoversOn(n wire.NodeName) []*Leftover {
 	return many[Leftover](v, tableLeftovers, byID, string(n))
 }
@@ -187,6 +186,26 @@ func (v *View) Persistent(id wire.FrameDBID) (*wire.PersistentInstance, bool) {
 // PersistentInstances returns all persistent instances by ID.
 func (v *View) PersistentInstances() []*wire.PersistentInstance {
 	return many[wire.PersistentInstance](v, string(wire.TablePersistent), byID)
+}
+
+// StorageOwnedBy returns the persistent instances that a node owns, by ID.
+func (v *View) StorageOwnedBy(n wire.NodeName) []*wire.PersistentInstance {
+	return many[wire.PersistentInstance](v, string(wire.TablePersistent), byOwner, string(n))
+}
+
+// Secret returns the password of a persistent instance, and watches it.
+func (v *View) Secret(id wire.FrameDBID) (*Secret, bool) {
+	return one[Secret](v, tableSecrets, byID, string(id))
+}
+
+// Ingestion returns how a source is taken in, where it was said.
+func (v *View) Ingestion(s wire.SourceID) (*wire.Ingestion, bool) {
+	return one[wire.Ingestion](v, string(wire.TableIngestions), byID, string(s))
+}
+
+// Ingestions returns how sources are taken in, by source.
+func (v *View) Ingestions() []*wire.Ingestion {
+	return many[wire.Ingestion](v, string(wire.TableIngestions), byID)
 }
 
 // Mapping returns the mapping of a source on a node tag.
