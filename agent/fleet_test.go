@@ -4,6 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -24,6 +29,7 @@ type fleet struct {
 	gossip *gossipnet.Network
 	raft   *raftnet.Network
 	agents []*simulated
+	join   []string // the first agents' addresses
 }
 
 type simulated struct {
@@ -39,33 +45,42 @@ const fleetSeeds = 5
 func startFleet(t testing.TB, size int) *fleet {
 	f := &fleet{gossip: gossipnet.New(), raft: raftnet.New()}
 	t.Cleanup(f.stop)
-	var join []string
 	for i := range size {
-		a := &simulated{name: wire.NodeName(fmt.Sprintf("node-%04d", i+1))}
-		transport := f.gossip.Transport(string(a.name))
-		if i < fleetSeeds {
-			join = append(join, transport.Addr())
-		}
-		known := newPeers()
-		store, err := raftstore.Open(raftstore.Config{
-			Node: a.name, Dir: t.TempDir(), Label: "fleet", Bind: "127.0.0.1:0", Expect: fleetSeeds, Peers: known,
-			Network: counted{f.raft.Host(string(a.name)), &a.sent},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a.store = store
-		f.agents = append(f.agents, a)
-		a.gossip, err = cluster.Open(cluster.Config{
-			Node: a.name, Label: "fleet", Join: join, Transport: transport,
-			Meta: cluster.Meta{API: "127.0.0.1:5000", Raft: store.Addr(), Version: "v1"},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		known.follow(a.gossip)
+		name := fmt.Sprintf("node-%04d", i+1)
+		// What the agent's goroutines use is told apart by this label.
+		pprof.Do(context.Background(), pprof.Labels(agentLabel, name), func(context.Context) { f.start(t, wire.NodeName(name)) })
 	}
 	return f
+}
+
+// agentLabel is the label of profiles that names the agent.
+const agentLabel = "agent"
+
+// start adds an agent.
+func (f *fleet) start(t testing.TB, name wire.NodeName) {
+	a := &simulated{name: name}
+	transport := f.gossip.Transport(string(a.name))
+	if len(f.agents) < fleetSeeds {
+		f.join = append(f.join, transport.Addr())
+	}
+	known := newPeers()
+	store, err := raftstore.Open(raftstore.Config{
+		Node: a.name, Dir: t.TempDir(), Label: "fleet", Bind: "127.0.0.1:0", Expect: fleetSeeds, Peers: known,
+		Network: counted{f.raft.Host(string(a.name)), &a.sent},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.store = store
+	f.agents = append(f.agents, a)
+	a.gossip, err = cluster.Open(cluster.Config{
+		Node: a.name, Label: "fleet", Join: f.join, Transport: transport,
+		Meta: cluster.Meta{API: "127.0.0.1:5000", Raft: store.Addr(), Version: "v1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known.follow(a.gossip)
 }
 
 func (f *fleet) stop() {
@@ -182,8 +197,9 @@ func TestManyAgentsConverge(t *testing.T) {
 }
 
 // BenchmarkFleet starts 300 agents at once and looks at what it costs to keep
-// them. The processor time is of the whole process, so that of the leader and
-// of all followers.
+// them: the leader's bytes, and its processor time, Raft, calls and gossip, told
+// apart from that of all by a CPU profile. What the profile cannot tell, such as
+// garbage collection, is shared out by what it can.
 //
 //	go test -run '^$' -bench Fleet -benchtime 1x ./agent
 func BenchmarkFleet(b *testing.B) {
@@ -211,13 +227,57 @@ func BenchmarkFleet(b *testing.B) {
 func (f *fleet) keep(b *testing.B) {
 	const quiet = 10 * time.Second
 	time.Sleep(5 * time.Second) // what joining left to do
+	path := filepath.Join(b.TempDir(), "cpu")
+	profile, err := os.Create(path)
+	if err != nil {
+		b.Fatal(err)
+	}
 	leader, cpu := f.leader(), cpuTime(b)
 	sent := leader.sent.Load()
+	if err := pprof.StartCPUProfile(profile); err != nil {
+		b.Fatal(err)
+	}
 	time.Sleep(quiet)
+	pprof.StopCPUProfile()
+	all := 100 * (cpuTime(b) - cpu).Seconds() / quiet.Seconds()
+	bytes := float64(leader.sent.Load() - sent)
+	if err := profile.Close(); err != nil {
+		b.Fatal(err)
+	}
 	followers := float64(len(f.agents) - 1)
-	b.ReportMetric(float64(leader.sent.Load()-sent)/quiet.Seconds()/followers, "leader-B/s/follower")
-	b.ReportMetric(100*(cpuTime(b)-cpu).Seconds()/quiet.Seconds(), "%cpu-all")
+	share := shareOf(b, path, string(leader.name))
+	b.ReportMetric(bytes/quiet.Seconds()/followers, "leader-B/s/follower")
+	b.ReportMetric(all*share, "%cpu-leader")
+	b.ReportMetric(all*share/followers, "%cpu-leader/follower")
+	b.ReportMetric(all, "%cpu-all")
 	b.ReportMetric(0, "ns/op")
+}
+
+// shareOf is the agent's part of the time in a profile that is any agent's.
+func shareOf(b *testing.B, profile, agent string) float64 {
+	out, err := exec.Command("go", "tool", "pprof", "-raw", profile).Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var its, all float64
+	// A sample is "count nanoseconds: stack" and, on the next line, its labels.
+	var spent float64
+	for line := range strings.Lines(string(out)) {
+		var count int
+		if n, _ := fmt.Sscanf(line, "%d %f:", &count, &spent); n == 2 {
+			continue
+		}
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), agentLabel+":["); ok {
+			all += spent
+			if name == agent+"]" {
+				its += spent
+			}
+		}
+	}
+	if all == 0 {
+		b.Fatal("the profile names no agent")
+	}
+	return its / all
 }
 
 func cpuTime(b *testing.B) time.Duration {

@@ -223,6 +223,7 @@ func (c *chaos) heal() {
 	c.t.Helper()
 	c.messages.set(messageFaults{})
 	c.net.Heal()
+	c.until("what is late has arrived", func() bool { return c.messages.late.Load() == 0 })
 	for _, n := range c.all() {
 		n.release()
 		if n.store() == nil {

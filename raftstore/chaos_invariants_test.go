@@ -3,7 +3,6 @@ package raftstore
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -106,8 +105,8 @@ func replay(t *testing.T, committed []entry) *past {
 
 func (h *past) apply(t *testing.T, l entry) {
 	t.Helper()
-	var env state.Envelope
-	if err := json.Unmarshal(l.Data, &env); err != nil {
+	env, err := state.Decode(l.Data)
+	if err != nil {
 		t.Fatalf("entry %d: %v", l.Index, err)
 	}
 	before := max(h.state.View().Index(), 1) // 0 would be all rows

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -37,6 +38,7 @@ type messages struct {
 	faults  messageFaults // in force now
 	ended   bool
 	working sync.WaitGroup // duplicates under way; added to under mu
+	late    atomic.Int64   // how many those are
 }
 
 func newMessages(r *rand.Rand) *messages {
@@ -116,7 +118,9 @@ func (m *messages) later(d time.Duration, call func()) {
 	if m.ended {
 		return
 	}
+	m.late.Add(1)
 	m.working.Go(func() {
+		defer m.late.Add(-1)
 		m.wait(d)
 		call()
 	})

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/framedb/framedb/client/wire"
 )
 
 // damaged says what to do about a Dir that cannot be read; err names the file.
@@ -15,54 +17,40 @@ func damaged(dir string, err error) error {
 		"If it was alone, restore the directory from a copy, or move it away to begin empty. If most voters are lost, see framedb raft recover", dir, err)
 }
 
-// inspect returns why bbolt cannot open a file, of which it would die. A file
-// whose first write was cut short is emptied; but Raft's term and vote are in
-// it, so one that was in use is never taken for that.
-func inspect(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return checkNew(path)
-	}
+// lockDir takes the lock on dir, which ends with the process, too. Errors:
+// ErrConflict.
+func lockDir(dir string) (*os.File, error) {
+	d, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
-	defer f.Close()
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		return nil // somebody is at it
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-	if info.Size() < firstWrite() {
-		if err := checkNew(path); err != nil {
-			return err
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = d.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, wire.Errorf(wire.CodeConflict, "%s is in use by another agent: stop that one, or give this one a data directory of its own", dir)
 		}
-		return f.Truncate(0)
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	if err := checkPages(f, info.Size()); err != nil {
-		return damaged(filepath.Dir(path), fmt.Errorf("%s: %w", path, err))
-	}
-	return nil
+	return d, nil
 }
 
-// firstWrite is the size of what bbolt writes at once into a new file. It is
-// less when the disk was full or the agent was killed.
-func firstWrite() int64 { return int64(4 * os.Getpagesize()) }
+// unlockDir gives the lock back at once, also when a child that is being started
+// has a copy of d for a moment.
+func unlockDir(d *os.File) error {
+	return errors.Join(syscall.Flock(int(d.Fd()), syscall.LOCK_UN), d.Close())
+}
 
-// checkNew returns an error when a file that has nothing in it was in use:
-// openSnapshots makes its directory when raft.db is complete, and before Raft
-// begins.
-func checkNew(path string) error {
-	dir := filepath.Dir(path)
+// checkNew returns an error when a dir without a log was in use: openSnapshots
+// makes its directory when the log is there, and before Raft begins.
+func checkNew(dir string) error {
 	_, err := os.Stat(filepath.Join(dir, snapshotDir))
 	switch {
 	case err == nil:
-		return damaged(dir, fmt.Errorf("%s is gone, or ends within its first pages", path))
+		return damaged(dir, fmt.Errorf("%s is gone", filepath.Join(dir, logDir)))
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	}
-	return fmt.Errorf("open %s: %w", path, err)
+	return fmt.Errorf("open %s: %w", dir, err)
 }
 
 // syncDir has what was made in dir survive a loss of power.

@@ -2,7 +2,7 @@ package raftstore
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -10,13 +10,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/framedb/framedb/raftstore/wal"
 )
 
-// usedDir is a Dir with a raft.db of some 100 KiB, and its bytes.
-func usedDir(t *testing.T) (dir string, db []byte) {
+// usedDir is a Dir with a log of some 100 KiB.
+func usedDir(t *testing.T) string {
 	t.Helper()
 	ctx, dir := within(t), t.TempDir()
 	s := open(t, ctx, testConfig(dir))
@@ -27,60 +28,53 @@ func usedDir(t *testing.T) (dir string, db []byte) {
 		propose(t, ctx, s, "", m)
 	}
 	closeStore(t, s)
-	db, err := os.ReadFile(filepath.Join(dir, "raft.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir, db
+	return dir
 }
 
 func TestADamagedDirIsRefused(t *testing.T) {
 	t.Parallel()
+	log := filepath.Join(logDir, "00000001.log")
 	noise := func(from, n int) func([]byte) []byte {
-		return func(db []byte) []byte {
+		return func(b []byte) []byte {
 			random := rand.NewChaCha8([32]byte{1})
-			_, _ = io.ReadFull(random, db[from:from+n])
-			return db
+			_, _ = io.ReadFull(random, b[from:from+n])
+			return b
 		}
 	}
-	// Many pages are free, which harms nobody.
-	usedPage := func(pages []int) func([]byte) []byte {
-		return func(db []byte) []byte {
-			for _, n := range pages {
-				bad := noise(n*4096, 4096)(slices.Clone(db))
-				if checkPages(bytes.NewReader(bad), int64(len(bad))) != nil {
-					return bad
-				}
-			}
-			return db
-		}
-	}
-	cut := func(n int) func([]byte) []byte { return func(db []byte) []byte { return db[:n] } }
+	cut := func(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:n] } }
 	for name, damage := range map[string]func([]byte) []byte{
-		"empty": cut(0), "100 bytes": cut(100), "one page": cut(4096), "5000 bytes": cut(5000),
-		"20480 bytes": cut(20480), "half": func(db []byte) []byte { return db[:len(db)/2] },
-		"a low page": usedPage([]int{2, 3, 4, 5, 6, 7, 8}), "a higher page": usedPage([]int{12, 13, 14, 15, 16, 17, 18, 19}),
-		"both metas": noise(0, 8192),
-		"first meta": noise(0, 4096), "second meta": noise(4096, 4096),
+		"log empty": cut(0), "log of 100 bytes": cut(100), "log of a page": cut(4096),
+		"half of the log":           func(b []byte) []byte { return b[:len(b)/2] },
+		"log without its last byte": func(b []byte) []byte { return b[:len(b)-1] },
+		"log is longer":             func(b []byte) []byte { return append(b, 0) },
+		"a low page":                noise(4096, 4096), "a higher page": noise(15*4096, 4096),
+		"header": noise(0, 48), "first frame": noise(48, 24),
+		"what is kept": noise(48+24+8, 10),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, db := usedDir(t)
-			path := filepath.Join(dir, "raft.db")
-			if err := os.WriteFile(path, damage(db), 0o600); err != nil {
+			dir := usedDir(t)
+			path := filepath.Join(dir, log)
+			b, err := os.ReadFile(path)
+			if err != nil {
 				t.Fatal(err)
 			}
-			refused(t, dir, "raft.db")
+			if err := os.WriteFile(path, damage(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, dir, path)
 		})
 	}
-	t.Run("gone", func(t *testing.T) {
-		t.Parallel()
-		dir, _ := usedDir(t)
-		if err := os.Remove(filepath.Join(dir, "raft.db")); err != nil {
-			t.Fatal(err)
-		}
-		refused(t, dir, "raft.db")
-	})
+	for _, name := range []string{logDir, log} {
+		t.Run(name+" gone", func(t *testing.T) {
+			t.Parallel()
+			dir := usedDir(t)
+			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, dir, filepath.Join(dir, logDir))
+		})
+	}
 	t.Run("snapshots gone", func(t *testing.T) {
 		t.Parallel()
 		ctx, dir := within(t), t.TempDir()
@@ -111,39 +105,36 @@ func refused(t *testing.T, dir, what string) {
 	}
 }
 
-// TestNoDamageEndsTheProcess: where the check is content, bbolt can read every
-// key, write and open again.
-func TestNoDamageEndsTheProcess(t *testing.T) {
+// TestDamageIsSeenOrHarmless: whatever some bytes of the log become, after it
+// was closed, it is refused or has all its entries.
+func TestDamageIsSeenOrHarmless(t *testing.T) {
 	t.Parallel()
-	_, db := usedDir(t)
-	root := t.TempDir()
-	run := 0
+	used := filepath.Join(usedDir(t), logDir)
+	good, err := os.ReadFile(filepath.Join(used, "00000001.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := bytes.LastIndex(good, []byte("DONE")) + 24
+	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		run++
-		dir := filepath.Join(root, fmt.Sprint(run))
-		bad := append([]byte(nil), db...)
-		for range rapid.IntRange(1, 3).Draw(t, "spots") {
-			// Half of them where pages begin, since most of the rest is values.
-			at := rapid.IntRange(0, len(bad)/4096-1).Draw(t, "page") * 4096
-			at += rapid.OneOf(rapid.IntRange(0, 64), rapid.IntRange(0, 4000)).Draw(t, "offset")
-			copy(bad[at:], rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "bytes"))
-		}
-		if err := mkdir(dir); err != nil {
+		bad := slices.Clone(good)
+		at := rapid.IntRange(0, end+100).Draw(t, "offset")
+		copy(bad[at:], rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "bytes"))
+		if err := os.WriteFile(filepath.Join(dir, "00000001.log"), bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "raft.db"), bad, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		for range 2 {
-			s, err := openLogStore(dir, "n1", func(time.Duration) {})
-			if err != nil {
-				return
-			}
-			first, last := bounds(t, s)
-			if err := s.DeleteRange(first, last); err != nil {
+		log, err := wal.Open(dir)
+		if err != nil {
+			if !errors.Is(err, wal.ErrDamaged) && !strings.Contains(err.Error(), "upgrade") {
 				t.Fatal(err)
 			}
-			closeLog(t, s)
+			return
+		}
+		if log.First() != 1 || log.Last() < 22 {
+			t.Errorf("entries %d to %d are left", log.First(), log.Last())
+		}
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

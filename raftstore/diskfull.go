@@ -3,10 +3,7 @@ package raftstore
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"syscall"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/framedb/framedb/client/wire"
 )
@@ -17,27 +14,23 @@ func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
-// whyNotWritten is ErrDiskFull when err, of a failed write to db or beside it,
-// comes of that, else err. bbolt and Raft wrap some causes as text only; so
-// where err does not tell, a file as large as db may become is tried.
-func whyNotWritten(db *bolt.DB, err error) error {
+// whyNotWritten is ErrDiskFull when err, of a failed write in dir, comes of
+// that, else err. Raft wraps some causes as text only; so where err does not
+// tell, a small file is tried.
+func whyNotWritten(dir string, err error) error {
 	var known *wire.Error
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	if !isDiskFull(err) && !isDiskFull(probe(db)) {
+	if !isDiskFull(err) && !isDiskFull(probe(dir)) {
 		return err
 	}
-	return diskFull(db.Path(), err)
+	return diskFull(dir, err)
 }
 
-// probe writes a little where db would grow, in a nameless file beside it.
-func probe(db *bolt.DB) error {
-	info, err := os.Stat(db.Path())
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(db.Path()), "probe-*.tmp")
+// probe writes a little to a nameless file in dir.
+func probe(dir string) error {
+	f, err := os.CreateTemp(dir, "probe-*.tmp")
 	if err != nil {
 		return err
 	}
@@ -45,7 +38,7 @@ func probe(db *bolt.DB) error {
 	if err := os.Remove(f.Name()); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt(make([]byte, 64<<10), info.Size()+int64(db.AllocSize)); err != nil {
+	if _, err := f.Write(make([]byte, 64<<10)); err != nil {
 		return err
 	}
 	return f.Sync()

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -34,9 +33,9 @@ func (s *Store) forward(ctx context.Context, entry []byte) (state.Result, error)
 	if err := reply.Failure.err(); err != nil {
 		return state.Result{}, err
 	}
-	var res state.Result
-	if err := json.Unmarshal(reply.Result, &res); err != nil {
-		return state.Result{}, wire.Errorf(wire.CodeOutcomeUnknown, "cannot read the leader's answer: %v", err)
+	res := state.Result{Index: reply.Index, Value: reply.Value}
+	if e := reply.Refused; e != nil {
+		res.Err = e.wire()
 	}
 	return res, nil
 }
@@ -183,9 +182,11 @@ type answers struct{ s *Store }
 // ApplyArgs is an encoded command to apply.
 type ApplyArgs struct{ Entry []byte }
 
-// ApplyReply is a state.Result as JSON, or why there is none.
+// ApplyReply is a state.Result, or why there is none.
 type ApplyReply struct {
-	Result  []byte
+	Index   uint64
+	Value   []byte
+	Refused *Failure
 	Failure *Failure
 }
 
@@ -201,7 +202,13 @@ func failureOf(err error) *Failure {
 	if err == nil {
 		return nil
 	}
-	e := wire.AsError(err)
+	return failureAs(wire.AsError(err))
+}
+
+func failureAs(e *wire.Error) *Failure {
+	if e == nil {
+		return nil
+	}
 	return &Failure{e.Code, e.Message, e.Field, e.RetryAfter}
 }
 
@@ -209,6 +216,10 @@ func (f *Failure) err() error {
 	if f == nil {
 		return nil
 	}
+	return f.wire()
+}
+
+func (f *Failure) wire() *wire.Error {
 	return &wire.Error{Code: f.Code, Message: f.Message, Field: f.Field, RetryAfter: f.RetryAfter}
 }
 
@@ -222,8 +233,8 @@ func (a *answers) Apply(args *ApplyArgs, reply *ApplyReply) error {
 		return nil
 	}
 	a.s.nudge.ask()
-	reply.Result, err = json.Marshal(res)
-	return err
+	reply.Index, reply.Value, reply.Refused = res.Index, res.Value, failureAs(res.Err)
+	return nil
 }
 
 // nudge has followers hear at once of what was committed for one of them, which

@@ -7,13 +7,12 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	bolt "go.etcd.io/bbolt"
 )
 
 const (
 	// maxGrowth is how many bytes of entries there are between snapshots, about;
 	// Raft counts entries alone, of up to MaxEntry. Lower: a restart replays
-	// less (32 MiB in half a second) and raft.db stays small; higher: the whole
+	// less (32 MiB in half a second) and the log stays small; higher: the whole
 	// state is written less often. A last snapshot that is larger counts in its
 	// place, so that no more is written in snapshots than in entries.
 	maxGrowth = 32 << 20
@@ -52,46 +51,15 @@ func (g *growth) snapshot(covers, size int64) {
 	g.bytes.Add(-covers)
 }
 
-// size is what the entries from index on come to, in bytes.
-func (s *logStore) size(index uint64) (bytes int, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketLogs).Cursor()
-		for k, v := c.Seek(indexKey(index)); k != nil; k, v = c.Next() {
-			bytes += len(v)
-		}
-		return nil
-	})
-	return bytes, err
-}
-
-// newest is how many entries, from the last one back, come to at most that many
-// bytes.
-func (s *logStore) newest(bytes int) (n uint64, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketLogs).Cursor()
-		for k, v := c.Last(); k != nil && len(v) <= bytes; k, v = c.Prev() {
-			bytes -= len(v)
-			n++
-		}
-		return nil
-	})
-	return n, err
-}
-
 // grown sets growth to what is behind the last snapshot, of which the newest is
 // the first.
-func (s *logStore) grown(shots []*raft.SnapshotMeta) error {
+func (s *logStore) grown(shots []*raft.SnapshotMeta) {
 	var last raft.SnapshotMeta
 	if len(shots) > 0 {
 		last = *shots[0]
 	}
-	behind, err := s.size(last.Index + 1)
-	if err != nil {
-		return err
-	}
 	s.growth.snapshot(0, last.Size)
-	s.growth.add(behind)
-	return nil
+	s.growth.add(s.log.Size(last.Index + 1))
 }
 
 // compact takes a snapshot whenever the log has grown by too many bytes, until
@@ -117,14 +85,11 @@ func (s *Store) compact() {
 }
 
 func (s *Store) compactOnce() error {
-	keep, err := s.logs.newest(s.logs.growth.trail)
-	if err != nil {
-		return err
-	}
+	keep := s.logs.log.Newest(s.logs.growth.trail)
 	if err := s.reload(func(c *raft.ReloadableConfig) { c.TrailingLogs = min(keep, trailingLogs) }); err != nil {
 		return err
 	}
-	err = s.raft.Snapshot().Error()
+	err := s.raft.Snapshot().Error()
 	if errors.Is(err, raft.ErrRaftShutdown) {
 		return nil
 	}

@@ -86,18 +86,18 @@ func TestGrowthBelowTheLimitIsLeftAlone(t *testing.T) {
 func TestTheNewestEntriesAreCountedByTheirBytes(t *testing.T) {
 	s := openLog(t, t.TempDir())
 	defer closeLog(t, s)
-	one := len(encodeEntry(&raft.Log{Data: make([]byte, 1000)}))
+	one := len(encodeEntry(nil, &raft.Log{Data: make([]byte, 1000)}))
 	for i := uint64(1); i <= 10; i++ {
 		if err := s.StoreLog(&raft.Log{Index: i, Term: 1, Data: bytes.Repeat([]byte("x"), 1000)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for given, want := range map[int]uint64{0: 0, one - 1: 0, one: 1, 3*one + 5: 3, 100 * one: 10} {
-		if n, err := s.newest(given); err != nil || n != want {
-			t.Errorf("%d bytes are %d entries, %v; want %d", given, n, err, want)
+		if n := s.log.Newest(given); n != want {
+			t.Errorf("%d bytes are %d entries, want %d", given, n, want)
 		}
 	}
-	if n, err := s.size(4); err != nil || n != 7*one {
-		t.Errorf("entries 4 to 10 are %d bytes, %v; want %d", n, err, 7*one)
+	if n := s.log.Size(4); n != 7*one {
+		t.Errorf("entries 4 to 10 are %d bytes, want %d", n, 7*one)
 	}
 }

@@ -74,7 +74,11 @@ func (m *membership) takeUp(ctx context.Context, args *JoinArgs) (string, error)
 			return nil
 		}
 		m.log.Info("takes up an agent", "agent", args.Name, "addr", args.Addr)
-		return m.s.configured(m.s.raft.AddNonvoter(raft.ServerID(args.Name), peer.Address(args.Name, args.Addr), 0, changeTimeout))
+		err := m.s.configured(m.s.raft.AddNonvoter(raft.ServerID(args.Name), peer.Address(args.Name, args.Addr), 0, changeTimeout))
+		if err == nil {
+			m.deaf.forget(args.Name) // a heartbeat to the one before may have failed since it was removed
+		}
+		return err
 	})
 }
 

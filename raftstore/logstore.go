@@ -1,38 +1,48 @@
 package raftstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/wal"
 )
 
 // errStopping answers writes after stop.
 var errStopping = errors.New("the Raft log is closing")
 
-// logStore is Raft's LogStore and StableStore on one bbolt file. Every write
-// is on disk (fsync) when it returns.
+// logDir is the directory of the log's segments in Dir.
+const logDir = "log"
+
+// logStore is Raft's LogStore and StableStore in Dir. Every write is on disk (fsync) when it returns.
 type logStore struct {
-	id   string // what names the file
-	node wire.NodeName
-	db   *bolt.DB
-	// update runs one write transaction: db.Update, but in tests that inject
-	// faults and in atomically.
-	update func(func(*bolt.Tx) error) error
+	dir  string
+	lock *os.File // dir itself
+	log  *wal.Log
+
+	keeping sync.Mutex // held while kept is replaced
+	kept    *atomic.Pointer[kept]
+	// founding collects what is written in atomically; nil outside of it.
+	founding *kept
+
+	// write runs one write: as it is, but in tests that inject faults.
+	write func(func() error) error
 	// written is told how long each write took, fsync included.
 	written func(time.Duration)
 
+	recent   recent
 	growth   *growth
 	full     *atomic.Pointer[wire.Error] // why the last write found no space
 	stopping chan struct{}
-	stopOnce *sync.Once
+	stopOnce sync.Once
 }
 
 var (
@@ -41,15 +51,15 @@ var (
 	_ raft.MonotonicLogStore = (*logStore)(nil)
 )
 
-// write runs one transaction and remembers whether there was space for it.
-func (s *logStore) write(fn func(*bolt.Tx) error) error {
+// do runs one write and remembers whether there was space for it.
+func (s *logStore) do(write func() error) error {
 	select {
 	case <-s.stopping:
 		return errStopping
 	default:
 	}
 	start := time.Now()
-	err := whyNotWritten(s.db, s.update(fn))
+	err := whyNotWritten(s.dir, s.write(write))
 	s.written(time.Since(start))
 	var known *wire.Error
 	switch {
@@ -61,65 +71,43 @@ func (s *logStore) write(fn func(*bolt.Tx) error) error {
 	return err
 }
 
-// atomically runs f on a store all of whose writes are one transaction.
-func (s *logStore) atomically(f func(*logStore) error) error {
-	return s.write(func(tx *bolt.Tx) error {
-		within := *s
-		within.update = func(fn func(*bolt.Tx) error) error { return fn(tx) }
-		within.written = func(time.Duration) {}
-		return f(&within)
-	})
-}
-
 // stop makes the store refuse all writes from now on, so that a Raft which
 // waits for disk space can end. See SetUint64 about terms.
 func (s *logStore) stop() { s.stopOnce.Do(func() { close(s.stopping) }) }
 
-func (s *logStore) close() error { return s.db.Close() }
+// node is the name of the node that dir belongs to.
+func (s *logStore) node() wire.NodeName { return s.kept.Load().Node }
+
+func (s *logStore) close() error { return errors.Join(s.log.Close(), unlockDir(s.lock)) }
 
 // IsMonotonic has Raft delete the log when a snapshot takes its place.
 func (s *logStore) IsMonotonic() bool { return true }
 
 // FirstIndex returns 0 for an empty log.
-func (s *logStore) FirstIndex() (uint64, error) { return s.edge((*bolt.Cursor).First) }
-
-// isEmpty reports whether there is no entry; not when that cannot be read.
-func (s *logStore) isEmpty() bool {
-	last, err := s.LastIndex()
-	return err == nil && last == 0
-}
+func (s *logStore) FirstIndex() (uint64, error) { return s.log.First(), nil }
 
 // LastIndex returns 0 for an empty log.
-func (s *logStore) LastIndex() (uint64, error) { return s.edge((*bolt.Cursor).Last) }
+func (s *logStore) LastIndex() (uint64, error) { return s.log.Last(), nil }
 
-func (s *logStore) edge(seek func(*bolt.Cursor) (key, value []byte)) (index uint64, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
-		index = keyIndex(seek(tx.Bucket(bucketLogs).Cursor()))
-		return nil
-	})
-	return index, err
-}
-
-// keyIndex is the index of a cursor's entry, 0 for none.
-func keyIndex(key, _ []byte) uint64 {
-	if key == nil {
-		return 0
-	}
-	return binary.BigEndian.Uint64(key)
-}
+// isEmpty reports whether there is no entry.
+func (s *logStore) isEmpty() bool { return s.log.Last() == 0 }
 
 // GetLog returns raft.ErrLogNotFound when there is no such entry.
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
-	return s.db.View(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketLogs).Get(indexKey(index))
-		if b == nil {
-			return raft.ErrLogNotFound
-		}
-		if err := decodeEntry(index, b, l); err != nil {
-			return fmt.Errorf("%s, index %d: %w", s.db.Path(), index, err)
-		}
+	if s.recent.get(index, l) {
 		return nil
-	})
+	}
+	b, err := s.log.Read(index)
+	if errors.Is(err, wal.ErrNotFound) {
+		return raft.ErrLogNotFound
+	}
+	if err == nil {
+		err = decodeEntry(index, b, l)
+	}
+	if err != nil {
+		return fmt.Errorf("the log in %s, index %d: %w", s.dir, index, err)
+	}
+	return nil
 }
 
 // StoreLog stores one entry.
@@ -129,67 +117,121 @@ func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{
 // them means that a snapshot took the place of what was there, and that Raft
 // ended before it deleted the rest: that is done here.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
-	if len(logs) == 0 {
+	switch {
+	case len(logs) == 0:
+		return nil
+	case s.founding != nil:
+		for _, l := range logs {
+			s.founding.First = append(s.founding.First, encodeEntry(nil, l))
+		}
 		return nil
 	}
-	grown := 0
-	err := s.write(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketLogs)
-		b.FillPercent = 0.95 // indexes only grow: leave no room for others between
-		if last := keyIndex(b.Cursor().Last()); last != 0 && last+1 < logs[0].Index {
-			if err := deleteRange(b, keyIndex(b.Cursor().First()), last); err != nil {
+	var size int
+	err := s.do(func() (err error) {
+		first := logs[0].Index
+		if last := s.log.Last(); last != 0 && last+1 < first {
+			if err := s.log.Drop(first); err != nil {
 				return err
 			}
 		}
-		for _, l := range logs {
-			entry := encodeEntry(l)
-			if err := b.Put(indexKey(l.Index), entry); err != nil {
-				return err
-			}
-			grown += len(entry)
-		}
-		return nil
+		size, err = s.log.Append(first, len(logs), func(b []byte, i int) []byte { return encodeEntry(b, logs[i]) })
+		return err
 	})
 	if err == nil {
-		s.growth.add(grown)
+		s.recent.add(logs)
+		s.growth.add(size)
 	}
 	return err
 }
 
-// deletePiece is how many entries one transaction deletes behind a snapshot, so
-// that new ones get their turn in between.
-const deletePiece = 4096
-
-// DeleteRange deletes the entries min to max, both included. The old end of the
-// log goes in pieces, oldest first, so that what is left after a kill has no
-// gap; the new end, which another leader's takes the place of, at once.
+// DeleteRange deletes the entries min to max, both included, which are at one
+// end of the log: those that a snapshot covers, or those whose place another
+// leader's take.
 func (s *logStore) DeleteRange(minIndex, maxIndex uint64) error {
-	for more := true; more; {
-		err := s.write(func(tx *bolt.Tx) error {
-			b := tx.Bucket(bucketLogs)
-			first, last := keyIndex(b.Cursor().First()), keyIndex(b.Cursor().Last())
-			upTo := min(maxIndex, last)
-			more = minIndex <= first && upTo < last && upTo-first >= deletePiece
-			if more {
-				upTo = first + deletePiece - 1
-			}
-			return deleteRange(b, max(minIndex, first), upTo)
-		})
-		if err != nil {
-			return err
+	return s.do(func() error {
+		first, last := s.log.First(), s.log.Last()
+		switch {
+		case last == 0 || minIndex > last || maxIndex < first:
+			return nil
+		case minIndex <= first:
+			after := min(maxIndex, last) + 1
+			s.recent.drop(after)
+			return s.log.Drop(after)
+		case maxIndex >= last:
+			s.recent.cut(minIndex)
+			return s.log.Cut(minIndex)
 		}
-	}
-	return nil
+		return fmt.Errorf("entries %d to %d are in the middle of %d to %d", minIndex, maxIndex, first, last)
+	})
 }
 
-// deleteRange deletes entries that are there, all of them: the log has no gaps.
-// It goes by key: a cursor walks over the pages that it has emptied again and
-// again.
-func deleteRange(b *bolt.Bucket, first, last uint64) error {
-	for i := first; i <= last && i != 0; i++ {
-		if err := b.Delete(indexKey(i)); err != nil {
-			return err
+// openLogStore opens or makes the log in dir, which must exist. Without node it
+// opens whosever there is.
+//
+// Errors: ErrConflict (another process has dir, or it belongs to another node),
+// ErrDiskFull, or a damaged file.
+func openLogStore(dir string, node wire.NodeName, written func(time.Duration)) (_ *logStore, err error) {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &logStore{
+		dir: dir, lock: lock, kept: new(atomic.Pointer[kept]),
+		write: func(write func() error) error { return write() }, written: written,
+		growth: newGrowth(), full: new(atomic.Pointer[wire.Error]), stopping: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(whyNotWritten(dir, err), unlockDir(lock))
+		}
+	}()
+	path := filepath.Join(dir, logDir)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := makeLog(dir, node); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	if s.log, err = wal.Open(path); err != nil {
+		if errors.Is(err, wal.ErrDamaged) {
+			err = damaged(dir, fmt.Errorf("%s: %w", path, err))
+		}
+		return nil, err
+	}
+	if err := s.claim(node); err != nil {
+		return nil, errors.Join(err, s.log.Close())
+	}
+	return s, nil
+}
+
+// makeLog makes an empty log of the node's.
+func makeLog(dir string, node wire.NodeName) error {
+	if err := checkNew(dir); err != nil {
+		return err
+	}
+	b, err := newKept(node).encode()
+	if err != nil {
+		return err
+	}
+	// Under another name first: what is called log is whole.
+	tmp := filepath.Join(dir, logDir+tmpSuffix)
+	if err := wal.Create(tmp, b); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, logDir)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// claim reads what is kept beside the log, and refuses another node's.
+func (s *logStore) claim(node wire.NodeName) error {
+	k, err := decodeKept(s.log.Kept())
+	if err != nil {
+		return err
+	}
+	s.kept.Store(k)
+	if node != "" && k.Node != node {
+		return wire.Errorf(wire.CodeConflict, "%s belongs to node %q, not %q: start with that node name, or give this node a data directory of its own", s.dir, k.Node, node)
+	}
+	return s.finishFounding()
 }

@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
-	bolt "go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 )
 
@@ -82,35 +81,31 @@ func TestAnEntryComesBackAsItWasStored(t *testing.T) {
 // this program must read.
 func TestTheEntryFormatStays(t *testing.T) {
 	l := &raft.Log{Index: 7, Term: 3, Type: raft.LogCommand, Data: []byte("data"), Extensions: []byte("ext"), AppendedAt: time.Unix(1, 5)}
-	const want = "0100" + "0000000000000003" + "000000003b9aca05" + "00000003" + "657874" + "64617461" + "874bfa7e"
-	if got := hex.EncodeToString(encodeEntry(l)); got != want {
+	const want = "0100" + "0000000000000003" + "000000003b9aca05" + "00000003" + "657874" + "64617461"
+	if got := hex.EncodeToString(encodeEntry(nil, l)); got != want {
 		t.Errorf("entry is %s, want %s", got, want)
 	}
 }
 
-func TestADamagedEntryIsNotRead(t *testing.T) {
-	good := encodeEntry(&raft.Log{Index: 7, Term: 3, Data: []byte("data"), Extensions: []byte("ext")})
+func TestWhatIsNoEntryIsNotRead(t *testing.T) {
+	good := encodeEntry(nil, &raft.Log{Index: 7, Term: 3, Data: []byte("data"), Extensions: []byte("ext")})
 	var l raft.Log
-	for i := range good {
-		bad := slices.Clone(good)
-		bad[i] ^= 0x10
-		if err := decodeEntry(7, bad, &l); !errors.Is(err, errEntryDamaged) {
-			t.Errorf("byte %d is wrong: %v", i, err)
-		}
-		if err := decodeEntry(7, good[:i], &l); !errors.Is(err, errEntryDamaged) {
-			t.Errorf("cut at %d: %v", i, err)
+	for i := range entryHeader + len("ext") {
+		if err := decodeEntry(7, good[:i], &l); err == nil {
+			t.Errorf("cut at %d it is read", i)
 		}
 	}
-	if err := decodeEntry(8, good, &l); !errors.Is(err, errEntryDamaged) {
-		t.Errorf("under another index: %v", err)
+	good[0]++
+	if err := decodeEntry(7, good, &l); err == nil || !strings.Contains(err.Error(), "upgrade") {
+		t.Errorf("of another version: %v", err)
 	}
 }
 
 func FuzzDecodeEntry(f *testing.F) {
-	f.Add(encodeEntry(&raft.Log{Index: 7, Term: 3, Data: []byte("data"), Extensions: []byte("ext")}))
+	f.Add(encodeEntry(nil, &raft.Log{Index: 7, Term: 3, Data: []byte("data"), Extensions: []byte("ext")}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var l raft.Log
-		if decodeEntry(7, b, &l) == nil && !bytes.Equal(encodeEntry(&l), b) {
+		if decodeEntry(7, b, &l) == nil && !bytes.Equal(encodeEntry(nil, &l), b) {
 			t.Errorf("%x is read, and written as something else", b)
 		}
 	})
@@ -119,29 +114,19 @@ func FuzzDecodeEntry(f *testing.F) {
 func TestADamagedLogIsRefusedAtOpen(t *testing.T) {
 	ctx, dir := within(t), t.TempDir()
 	s := open(t, ctx, testConfig(dir))
-	index := propose(t, ctx, s, "", create("a")).Index
+	propose(t, ctx, s, "", create("rotten"))
 	propose(t, ctx, s, "", create("b"))
 	closeStore(t, s)
-	db, err := bolt.Open(filepath.Join(dir, "raft.db"), 0o600, nil)
+	path := filepath.Join(dir, logDir, "00000001.log")
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketLogs)
-		v := slices.Clone(b.Get(indexKey(index)))
-		v[len(v)/2] ^= 1
-		return b.Put(indexKey(index), v)
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
+	b[bytes.Index(b, []byte("rotten"))] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err = Open(testConfig(dir))
-	if err == nil {
-		closeStore(t, s)
-	}
-	if !errors.Is(err, errEntryDamaged) || !strings.Contains(err.Error(), "raft.db") {
-		t.Errorf("open gave %v", err)
-	}
+	refused(t, dir, path)
 }
 
 // TestTheLogIsAsAList compares the store with a slice, through random appends,
@@ -263,8 +248,7 @@ func TestStableValuesStay(t *testing.T) {
 func TestAnotherFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := openLog(t, dir)
-	err := s.write(func(tx *bolt.Tx) error { return tx.Bucket(bucketOwn).Put(keyFormat, []byte("2")) })
-	if err != nil {
+	if err := s.keep(func(k *kept) { k.Format = 2 }); err != nil {
 		t.Fatal(err)
 	}
 	closeLog(t, s)

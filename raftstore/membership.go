@@ -32,7 +32,7 @@ type membership struct {
 	working sync.WaitGroup // run
 
 	mu      sync.Mutex
-	record  record // guarded by mu; what raft.db holds
+	record  record // guarded by mu; what is kept beside the log
 	leaving bool   // guarded by mu: this node had itself forgotten
 
 	deaf *deaf

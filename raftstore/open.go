@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -80,7 +79,7 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, dirError(cfg.Dir, err)
 	}
-	// The lock on raft.db comes first: nothing else in Dir is touched before.
+	// The lock on Dir comes first: nothing in it is touched before.
 	if s.logs, err = openLogStore(cfg.Dir, cfg.Node, s.metrics.written); err != nil {
 		return nil, err
 	}
@@ -151,10 +150,7 @@ func raftConfig(node wire.NodeName, log *raftLogger) *raft.Config {
 // start founds a cluster of one where that is due and starts Raft on what is in
 // the log.
 func (s *Store) start(conf *raft.Config, snaps *snapshots) (record, error) {
-	belongs, err := s.logs.record()
-	if err != nil {
-		return record{}, err
-	}
+	belongs := s.logs.record()
 	last, err := s.logs.LastIndex()
 	if err != nil {
 		return record{}, fmt.Errorf("look for Raft state: %w", err)
@@ -163,9 +159,7 @@ func (s *Store) start(conf *raft.Config, snaps *snapshots) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("look for Raft state: %w", err)
 	}
-	if err := s.logs.grown(shots); err != nil {
-		return record{}, err
-	}
+	s.logs.grown(shots)
 	switch state := last > 0 || len(shots) > 0; {
 	case !state:
 		belongs, err = s.begin(belongs, conf, snaps)
@@ -201,7 +195,7 @@ func (s *Store) begin(belongs record, conf *raft.Config, snaps *snapshots) (reco
 
 // bootstrap founds a cluster of one. Raft writes the term and the first entry
 // one after the other; a kill between the two would leave a node with state
-// and without a configuration, for ever. So both are one transaction.
+// and without a configuration, for ever. So both are one write.
 func (s *Store) bootstrap(belongs record, conf *raft.Config, snaps *snapshots) error {
 	voters := raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter, ID: conf.LocalID, Address: s.transport.LocalAddr(),
@@ -224,18 +218,17 @@ func (s *Store) bootstrap(belongs record, conf *raft.Config, snaps *snapshots) e
 // newRaft is raft.NewRaft, which reads a snapshot and all entries behind it,
 // and panics at one that is damaged or missing.
 func newRaft(conf *raft.Config, f raft.FSM, logs *logStore, snaps *snapshots, trans raft.Transport) (r *raft.Raft, err error) {
-	dir := filepath.Dir(logs.db.Path())
 	defer func() {
 		if p := recover(); p != nil {
 			cause, ok := p.(error)
 			if !ok {
 				panic(p)
 			}
-			err = damaged(dir, fmt.Errorf("read the log and the snapshots: %w", cause))
+			err = damaged(logs.dir, fmt.Errorf("read the log and the snapshots: %w", cause))
 		}
 	}()
 	if r, err = raft.NewRaft(conf, f, logs, logs, snaps, trans); err != nil {
-		return nil, damaged(dir, fmt.Errorf("read the log and the snapshots: %w", err))
+		return nil, damaged(logs.dir, fmt.Errorf("read the log and the snapshots: %w", err))
 	}
 	return r, nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/framedb/framedb/client/wire"
 )
@@ -21,10 +20,10 @@ func TestAContextThatEndsMidwayLeavesItOpen(t *testing.T) {
 	ctx := within(t)
 	s := opened(t, ctx, testConfig(t.TempDir()))
 	reached, release := make(chan struct{}), make(chan struct{})
-	s.logs.update = func(fn func(*bolt.Tx) error) error {
+	s.logs.write = func(write func() error) error {
 		reached <- struct{}{}
 		<-release
-		return s.logs.db.Update(fn)
+		return write()
 	}
 	short, cancel := context.WithCancel(ctx)
 	failed := make(chan error, 1)
@@ -51,7 +50,7 @@ func TestAContextThatEndsMidwayLeavesItOpen(t *testing.T) {
 
 func TestWhatRaftsErrorsMean(t *testing.T) {
 	t.Parallel()
-	full := diskFull("raft.db", syscall.ENOSPC)
+	full := diskFull("dir", syscall.ENOSPC)
 	cases := []struct {
 		err   error
 		begun bool

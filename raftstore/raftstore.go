@@ -22,7 +22,7 @@ type Config struct {
 	// Node is the Raft identity. It stays with Dir: another name on the same
 	// directory is refused.
 	Node wire.NodeName
-	// Dir holds raft.db and snapshots; it is made when absent.
+	// Dir holds log and snapshots; it is made when absent.
 	Dir string
 	// Label must be the same on all agents of one FrameDB: agents of another
 	// one are refused.
@@ -194,4 +194,4 @@ func (s *Store) Subscribe(index uint64, tables ...wire.Table) *state.Subscriptio
 func (s *Store) Addr() string { return s.port.Addr() }
 
 // DataID names Dir: it is made with it and never changes.
-func (s *Store) DataID() string { return s.logs.id }
+func (s *Store) DataID() string { return s.logs.kept.Load().ID }

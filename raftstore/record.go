@@ -1,12 +1,7 @@
 package raftstore
 
 import (
-	"encoding/json"
-	"fmt"
-	"path/filepath"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/framedb/framedb/client/wire"
 )
@@ -126,39 +121,3 @@ func (f *Founding) isOver(said map[wire.NodeName]StatusReply) bool {
 }
 
 func majority(voters int) int { return voters/2 + 1 }
-
-// record reads what putRecord wrote; nothing at first.
-func (s *logStore) record() (r record, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketOwn).Get(keyCluster)
-		if b == nil {
-			return nil
-		}
-		return json.Unmarshal(b, &r)
-	})
-	if err != nil {
-		return record{}, damaged(filepath.Dir(s.db.Path()), fmt.Errorf("%s: where the node belongs: %w", s.db.Path(), err))
-	}
-	return r, nil
-}
-
-func (s *logStore) putRecord(r record) error {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return s.write(func(tx *bolt.Tx) error { return tx.Bucket(bucketOwn).Put(keyCluster, b) })
-}
-
-// forgetVotes drops term and vote. Only a founder does, before anything of its
-// cluster is there: Raft founds nothing on a node that has a term, which this
-// one may have of a founding that is over.
-func (s *logStore) forgetVotes() error {
-	return s.write(func(tx *bolt.Tx) error {
-		if err := tx.DeleteBucket(bucketStable); err != nil {
-			return err
-		}
-		_, err := tx.CreateBucket(bucketStable)
-		return err
-	})
-}

@@ -67,7 +67,7 @@ func Recover(cfg RecoverConfig) (_ Recovery, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if _, err := os.Stat(filepath.Join(cfg.Dir, "raft.db")); err != nil {
+	if _, err := os.Stat(filepath.Join(cfg.Dir, logDir)); err != nil {
 		return Recovery{}, wire.InField("dir", wire.Errorf(wire.CodeNotFound, "%v: give the directory of an agent's Raft log", err))
 	}
 	logs, err := openLogStore(cfg.Dir, "", func(time.Duration) {})
@@ -116,10 +116,7 @@ type recovery struct {
 }
 
 func (r *recovery) run() (Recovery, error) {
-	belongs, err := r.logs.record()
-	if err != nil {
-		return Recovery{}, err
-	}
+	belongs := r.logs.record()
 	done, err := r.look()
 	if err != nil {
 		return Recovery{}, err
@@ -129,7 +126,7 @@ func (r *recovery) run() (Recovery, error) {
 	}
 	after := r.belongsAfter(belongs)
 	if err := raft.RecoverCluster(r.raftConfig(), fsm{state.New()}, r.logs, r.logs, r.snaps, r.trans, r.configuration()); err != nil {
-		return Recovery{}, fmt.Errorf("recover %s: %w", r.cfg.Dir, whyNotWritten(r.logs.db, err))
+		return Recovery{}, fmt.Errorf("recover %s: %w", r.cfg.Dir, whyNotWritten(r.logs.dir, err))
 	}
 	// Last, so that a repetition after a failure comes to the same.
 	if err := r.logs.putRecord(after); err != nil {
@@ -139,11 +136,11 @@ func (r *recovery) run() (Recovery, error) {
 	return done, nil
 }
 
-func (r *recovery) raftConfig() *raft.Config { return raftConfig(r.logs.node, r.log) }
+func (r *recovery) raftConfig() *raft.Config { return raftConfig(r.logs.node(), r.log) }
 
 // look reads what there is, as Raft would.
 func (r *recovery) look() (Recovery, error) {
-	found := Recovery{Node: r.logs.node}
+	found := Recovery{Node: r.logs.node()}
 	last, err := r.logs.LastIndex()
 	if err != nil {
 		return Recovery{}, err
@@ -162,7 +159,7 @@ func (r *recovery) look() (Recovery, error) {
 	case len(shots) > 0:
 		found.Term, found.Index = shots[0].Term, shots[0].Index
 	default:
-		return Recovery{}, wire.InField("dir", wire.Errorf(wire.CodeNotFound, "agent %q has no data: start it with an empty directory, and it joins by itself", r.logs.node))
+		return Recovery{}, wire.InField("dir", wire.Errorf(wire.CodeNotFound, "agent %q has no data: start it with an empty directory, and it joins by itself", r.logs.node()))
 	}
 	before, err := r.configurationBefore()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -21,10 +22,12 @@ import (
 // there.
 func TestReopeningNeverLosesAnAcknowledgedWrite(t *testing.T) {
 	t.Parallel()
-	ctx, root := within(t), t.TempDir()
+	root := t.TempDir()
 	lives := 0
 	rapid.Check(t, func(t *rapid.T) {
 		lives++
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // of each, not of all
+		defer cancel()
 		m := &model{ctx: ctx, root: filepath.Join(root, fmt.Sprint(lives)), want: map[wire.SourceID]bool{}, done: map[wire.RequestID]uint64{}}
 		m.start(t, m.dir())
 		defer func() { closeStore(t, m.store) }()

@@ -29,15 +29,15 @@ type snapshots struct {
 	growth *growth
 }
 
-// openSnapshots makes the directory snapshots beside raft.db.
+// openSnapshots makes the directory snapshots in dir.
 func openSnapshots(logs *logStore, log hclog.Logger) (*snapshots, error) {
-	dir := filepath.Dir(logs.db.Path())
+	dir := logs.dir
 	store, err := raft.NewFileSnapshotStoreWithLogger(dir, retainSnapshots, log)
 	if err != nil {
-		return nil, fmt.Errorf("snapshots in %s: %w", dir, whyNotWritten(logs.db, err))
+		return nil, fmt.Errorf("snapshots in %s: %w", dir, whyNotWritten(dir, err))
 	}
 	if err := syncDir(dir); err != nil {
-		return nil, fmt.Errorf("snapshots in %s: %w", dir, whyNotWritten(logs.db, err))
+		return nil, fmt.Errorf("snapshots in %s: %w", dir, whyNotWritten(dir, err))
 	}
 	s := &snapshots{FileSnapshotStore: store, dir: filepath.Join(dir, snapshotDir), growth: logs.growth}
 	return s, s.removeUnfinished("*")

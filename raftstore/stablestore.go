@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/framedb/framedb/client/wire"
 )
 
@@ -16,16 +14,12 @@ const diskFullRetry = 250 * time.Millisecond
 
 // Set stores a stable value.
 func (s *logStore) Set(key, value []byte) error {
-	return s.write(func(tx *bolt.Tx) error { return tx.Bucket(bucketStable).Put(key, value) })
+	return s.keep(func(k *kept) { k.set(string(key), value) })
 }
 
 // Get returns nil for a key that is not there.
-func (s *logStore) Get(key []byte) (value []byte, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
-		value = clone(tx.Bucket(bucketStable).Get(key))
-		return nil
-	})
-	return value, err
+func (s *logStore) Get(key []byte) ([]byte, error) {
+	return clone(s.kept.Load().Stable[string(key)]), nil
 }
 
 // SetUint64 stores a term. Raft panics when it cannot, which would end the
@@ -56,7 +50,7 @@ func (s *logStore) GetUint64(key []byte) (uint64, error) {
 		return 0, err
 	}
 	if len(b) != 8 {
-		return 0, fmt.Errorf("%s: value of %q has %d bytes, not 8", s.db.Path(), key, len(b))
+		return 0, fmt.Errorf("%s: value of %q has %d bytes, not 8", s.dir, key, len(b))
 	}
 	return binary.BigEndian.Uint64(b), nil
 }

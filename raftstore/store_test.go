@@ -169,7 +169,7 @@ func TestOpenRefusesWhatCannotBe(t *testing.T) {
 		{"every address", func(c *Config) { c.Bind = "0.0.0.0:0" }, wire.ErrInvalidArgument, "bind"},
 		{"no name", func(c *Config) { c.Node = "" }, wire.ErrInvalidArgument, "node"},
 		{"no directory", func(c *Config) { c.Dir = "" }, wire.ErrInvalidArgument, "dir"},
-		{"directory is a file", func(c *Config) { c.Dir = filepath.Join(dir, "raft.db", "x") }, wire.ErrInvalidArgument, "dir"},
+		{"directory is a file", func(c *Config) { c.Dir = filepath.Join(dir, logDir, "00000001.log", "x") }, wire.ErrInvalidArgument, "dir"},
 	}
 	for _, c := range cases {
 		cfg := testConfig(t.TempDir())

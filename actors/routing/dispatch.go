@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/raftstore/state"
@@ -21,11 +22,13 @@ type Store interface {
 func Dispatch(ctx context.Context, store Store, boxes Outboxes, log *slog.Logger) error {
 	sub := store.Subscribe(store.View().Index(), wire.TableClusters, wire.TableMappings)
 	for {
-		events, err := sub.Next(ctx)
+		events, err := sub.NextSeq(ctx)
 		if err != nil {
 			return err
 		}
-		dispatch(store, boxes, events, log)
+		if len(boxes.AllOutboxes()) > 0 { // else nobody hears of it, and events cost to be made
+			dispatch(store, boxes, slices.Collect(events), log)
+		}
 	}
 }
 

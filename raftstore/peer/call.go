@@ -40,7 +40,7 @@ func (s *Server) accept() {
 		if err != nil {
 			return
 		}
-		s.working.Go(func() { s.rpc.ServeConn(conn) })
+		s.working.Go(func() { s.rpc.ServeConn(coalesce(conn)) })
 	}
 }
 
@@ -79,7 +79,7 @@ func (p *Port) Connect(ctx context.Context, to wire.NodeName, addr string) (*Con
 		return nil, err
 	}
 	broken := new(atomic.Bool)
-	return &Conn{to, rpc.NewClient(watched{conn, broken}), broken}, nil
+	return &Conn{to, rpc.NewClient(watched{coalesce(conn), broken}), broken}, nil
 }
 
 // Broken reports whether the connection has ended.

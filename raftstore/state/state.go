@@ -7,37 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"sync/atomic"
-	"time"
 
 	memdb "github.com/hashicorp/go-memdb"
 
 	"github.com/framedb/framedb/client/wire"
 )
-
-// EnvelopeVersion is the format of Envelope that this build writes and reads.
-const EnvelopeVersion = 1
-
-// Envelope is a command as it stands in the log. What Apply would otherwise
-// have to look up travels in it.
-type Envelope struct {
-	// Version is EnvelopeVersion.
-	Version int         `json:"v"`
-	Type    CommandType `json:"t"`
-	// RequestID deduplicates; empty means never.
-	RequestID wire.RequestID `json:"r,omitempty"`
-	// At is the proposer's clock, used only to forget old request IDs.
-	At   time.Time       `json:"at"`
-	Body json.RawMessage `json:"b"`
-}
-
-// Encode puts a command into the form in which it is logged.
-func Encode(cmd Command, id wire.RequestID, at time.Time) ([]byte, error) {
-	body, err := json.Marshal(cmd)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(Envelope{Version: EnvelopeVersion, Type: cmd.Type(), RequestID: id, At: at.UTC(), Body: body})
-}
 
 // Result is what applying a command gave.
 type Result struct {
@@ -170,12 +144,9 @@ func (t *tx) run(e Entry) (Envelope, Result) {
 }
 
 func decode(envelope []byte) (Envelope, applier, error) {
-	var env Envelope
-	if err := json.Unmarshal(envelope, &env); err != nil {
-		return env, nil, wire.Errorf(wire.CodeMalformed, "log entry is no command: %v", err)
-	}
-	if env.Version != EnvelopeVersion {
-		return env, nil, wire.Errorf(wire.CodeInvalidArgument, "command has format version %d; this agent knows %d: upgrade it", env.Version, EnvelopeVersion)
+	env, err := Decode(envelope)
+	if err != nil {
+		return env, nil, err
 	}
 	if err := env.RequestID.Validate(); err != nil {
 		return env, nil, err
