@@ -7,6 +7,7 @@ SHELL       := /bin/bash
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCH_ARGS  ?=
+E2E_ARGS    ?=
 FUZZTIME    ?= 10s
 N           ?= 5
 
@@ -14,7 +15,7 @@ export GOFLAGS := -buildvcs=false
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install what is missing: Redis and a C compiler, by the system's package manager
@@ -38,7 +39,12 @@ cluster: setup build ## Run N=5 agents on this machine as one FrameDB, in the fo
 
 .PHONY: test
 test: setup ## Set up and run all tests with the race detector
+	@go run ./client/objects/s3test/prepare
 	go test -race -timeout 20m ./...
+
+.PHONY: e2e
+e2e: ## Run the tests on a real Kubernetes of three nodes on this machine (root; E2E_ARGS="-v -run TestScale")
+	@deploy/e2e/run.sh $(E2E_ARGS)
 
 .PHONY: lint
 lint: ## Check formatting, go.mod, vet and staticcheck

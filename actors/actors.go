@@ -1,5 +1,5 @@
 // Package actors is the supervision tree of one agent: the node actor, one
-// instance actor for each FrameDB that this node owns, and their children; and
+// actor for each FrameDB that this node owns, and their children; and
 // the assigner, which names the owners while this node leads Raft.
 package actors
 
@@ -17,6 +17,8 @@ import (
 
 	"github.com/framedb/framedb/actors/instance"
 	"github.com/framedb/framedb/actors/routing"
+	"github.com/framedb/framedb/actors/storage"
+	"github.com/framedb/framedb/actors/sweep"
 	"github.com/framedb/framedb/client/sentinel"
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy"
@@ -40,6 +42,13 @@ type Config struct {
 	Store     Store
 	Driver    deploy.Driver
 
+	// Storage is what persistent FrameDBs are worked on with.
+	Storage Storage
+	// Objects sweeps the objects of FrameDBs; nil leaves that undone.
+	Objects sweep.Objects
+	// Counts says how reference counts are kept in order; nil leaves them alone.
+	Counts *instance.Counts
+
 	// Leader tells whether this node leads Raft now, and the term.
 	Leader func() (leads bool, term uint64)
 	// Alive are the nodes whose agents live, as this one sees it; it is one of
@@ -56,6 +65,22 @@ type Config struct {
 	Timing instance.Timing
 	// Restarts says how crashes are dealt with; zero is DefaultRestarts.
 	Restarts Restarts
+}
+
+// Storage is what persistent FrameDBs are worked on with.
+type Storage struct {
+	// Driver deploys them; External is for those on a server that exists.
+	Driver, External deploy.StorageDriver
+	Database         storage.Database
+	// Backups is nil where nothing is backed up.
+	Backups storage.Backups
+}
+
+func (s *Storage) driver(row *wire.PersistentInstance) deploy.StorageDriver {
+	if row.External != nil {
+		return s.External
+	}
+	return s.Driver
 }
 
 // Actors is the running tree.
@@ -108,6 +133,11 @@ func New(cfg Config) (*Actors, error) {
 	}
 	a.metrics = newMetrics(a.records, cfg.Store)
 	return a, nil
+}
+
+// bindings are those of this node's drivers, which are those of all nodes.
+func (a *Actors) bindings() bindings {
+	return bindings{clusters: a.cfg.Driver.NodeBound(), storage: a.cfg.Storage.Driver.StorageNodeBound()}
 }
 
 // Run runs the tree until ctx ends and everything in it has stopped; Redis runs

@@ -42,8 +42,8 @@ func (a *assigner) look(ctx context.Context, view *state.View) {
 		a.term, a.unfit = term, nil // another leader may not have seen what we saw
 	}
 	plan := planOwners(owners{
-		now: time.Now(), clusters: view.Clusters(), nodes: view.Nodes(), alive: a.cfg.Alive(),
-		unfit: a.unfit, grace: a.cfg.Ownership.Grace, bound: a.cfg.Driver.NodeBound(),
+		now: time.Now(), items: a.bindings().all(view), nodes: view.Nodes(), alive: a.cfg.Alive(),
+		unfit: a.unfit, grace: a.cfg.Ownership.Grace,
 	})
 	a.unfit = plan.unfit
 	for _, cmd := range plan.assign {

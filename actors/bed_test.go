@@ -20,6 +20,7 @@ import (
 
 	"github.com/framedb/framedb/actors"
 	"github.com/framedb/framedb/actors/instance"
+	"github.com/framedb/framedb/actors/sweep"
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy"
 	"github.com/framedb/framedb/deploy/process"
@@ -50,6 +51,9 @@ type bed struct {
 	ring     *ring
 	replica  *replica
 	driver   deploy.Driver
+	storage  actors.Storage
+	objects  sweep.Objects
+	counts   *instance.Counts
 	registry *prometheus.Registry
 	timing   instance.Timing
 	restarts actors.Restarts
@@ -73,7 +77,7 @@ func newBed(t *testing.T, driver deploy.Driver) *bed {
 func (r *ring) join(t *testing.T, s *store, name wire.NodeName, driver deploy.Driver) *bed {
 	t.Helper()
 	b := &bed{
-		t: t, node: name, ring: r, store: s, replica: s.replicate(t), driver: driver, timing: quick(), registry: prometheus.NewRegistry(),
+		t: t, node: name, ring: r, store: s, replica: s.replicate(t), driver: driver, storage: storageOf(driver), timing: quick(), registry: prometheus.NewRegistry(),
 		restarts: actors.Restarts{First: time.Millisecond, Longest: 10 * time.Millisecond, Limit: 3, Window: time.Minute, Pause: 100 * time.Millisecond},
 	}
 	r.set(name, true)
@@ -87,7 +91,7 @@ func (b *bed) start() *bed {
 	out := &tlog{t: b.t}
 	var err error
 	b.Actors, err = actors.New(actors.Config{
-		Node: b.node, Namespace: "framedb", Store: b.replica, Driver: b.driver,
+		Node: b.node, Namespace: "framedb", Store: b.replica, Driver: b.driver, Storage: b.storage, Objects: b.objects, Counts: b.counts,
 		Leader: func() (bool, uint64) { return b.ring.leads(b.node) }, Alive: b.ring.living,
 		Logger:     slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Registerer: b.registry, Timing: b.timing, Restarts: b.restarts, Ownership: b.owning,

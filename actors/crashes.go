@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/framedb/framedb/actors/instance"
+	"github.com/framedb/framedb/actors/storage"
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/raftstore/state"
 )
@@ -21,10 +22,10 @@ type crashes struct {
 	rest map[string]crash // guarded by mu, by actor
 }
 
-// crash says of which cluster an actor is and why it rests.
+// crash says of which item an actor is and why it rests.
 type crash struct {
-	cluster wire.ClusterName
-	reason  string
+	item   state.Item
+	reason string
 }
 
 func newCrashes() *crashes { return &crashes{rest: map[string]crash{}} }
@@ -41,20 +42,20 @@ func (c *crashes) clear(actor string) {
 	delete(c.rest, actor)
 }
 
-// reasons are those of one cluster's actors.
-func (c *crashes) reasons(name wire.ClusterName) []string {
+// reasons are those of one item's actors.
+func (c *crashes) reasons(item state.Item) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []string
 	for _, why := range c.rest {
-		if why.cluster == name {
+		if why.item == item {
 			all = append(all, why.reason)
 		}
 	}
 	return all
 }
 
-// crashReporter counts crashes, and says in the store when a cluster's actor
+// crashReporter counts crashes, and says in the store when an item's actor
 // rests from now on.
 type crashReporter struct {
 	*Actors
@@ -65,61 +66,86 @@ var _ crashListener = crashReporter{}
 
 func (r crashReporter) crashed(child *actor.PID, n int, rests time.Duration, reason any) {
 	r.metrics.restarts.Inc()
-	name, part, ok := clusterOf(child)
+	item, part, ok := itemOf(child)
 	if !ok || rests == 0 {
 		return
 	}
 	text := fmt.Sprintf("its %s actor crashed %d times in a short time and is tried again in %s: %v", part, n, rests, reason)
-	r.crashes.set(child.Id, crash{name, text})
-	if part == instanceActor {
-		r.jobs.Go(func() { r.reportCrash(r.ctx, name, text) })
+	r.crashes.set(child.Id, crash{item, text})
+	if part != childActor {
+		r.jobs.Go(func() { r.reportCrash(r.ctx, item, text) })
 	}
 }
 
-// restarted leaves an instance's mark until a round has succeeded.
+// restarted leaves the mark of an actor with rounds until one has succeeded.
 func (r crashReporter) restarted(child *actor.PID) {
-	if _, part, ok := clusterOf(child); ok && part != instanceActor {
+	if _, part, ok := itemOf(child); ok && part == childActor {
 		r.crashes.clear(child.Id)
 	}
 }
 
 // Names of what crashed.
 const (
-	instanceActor = "instance"
+	instanceActor = "instance" // of a cluster
+	storageActor  = "storage"  // of a persistent FrameDB
 	childActor    = "child"
 )
 
-// actorName is the name of a cluster's actor below the node actor.
-func actorName(name wire.ClusterName, n int64) string { return fmt.Sprintf("%s@%d", name, n) }
+// actorName is the name of an item's actor below the node actor.
+func actorName(i state.Item, n int64) string {
+	if i.Storage != "" {
+		return fmt.Sprintf("%s.%s@%d", storageActor, i.Storage, n)
+	}
+	return fmt.Sprintf("%s.%s@%d", instanceActor, i.Cluster, n)
+}
 
-// clusterOf reads "<node actor>/<actorName>", and what is below that.
-func clusterOf(pid *actor.PID) (name wire.ClusterName, part string, ok bool) {
-	_, rest, below := strings.Cut(pid.Id, "/")
+// itemOf reads "<node actor>/<actorName>", and what is below that.
+func itemOf(pid *actor.PID) (i state.Item, part string, ok bool) {
+	_, rest, _ := strings.Cut(pid.Id, "/")
 	own, rest, _ := strings.Cut(rest, "/")
-	cluster, _, named := strings.Cut(own, "@")
-	part = instanceActor
+	full, _, _ := strings.Cut(own, "@")
+	part, name, ok := strings.Cut(full, ".")
+	if part == storageActor {
+		i.Storage = wire.FrameDBID(name)
+	} else {
+		i.Cluster = wire.ClusterName(name)
+	}
 	if rest != "" {
 		part = childActor
 	}
-	return wire.ClusterName(cluster), part, below && named
+	return i, part, ok
 }
 
 // reportCrash puts the reason into the store; all else stays as it was seen.
-func (a *Actors) reportCrash(ctx context.Context, name wire.ClusterName, reason string) {
+func (a *Actors) reportCrash(ctx context.Context, i state.Item, reason string) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timing.Round)
 	defer cancel()
-	view := a.cfg.Store.View()
-	row, ok := view.Cluster(name)
-	if !ok || row.Status.Owner != a.cfg.Node {
+	cmd := crashReport(a.cfg.Store.View(), i, a.cfg.Node, reason)
+	if cmd == nil {
 		return
 	}
+	if _, err := a.cfg.Store.Propose(ctx, "", cmd); err != nil {
+		a.log.Warn("a crash could not be reported", "item", i.String(), "err", err)
+	}
+}
+
+// crashReport is nil when the item is not the node's.
+func crashReport(view *state.View, i state.Item, node wire.NodeName, reason string) state.Command {
+	if i.Storage != "" {
+		row, ok := view.Persistent(i.Storage)
+		if !ok || row.Status.Owner != node {
+			return nil
+		}
+		return state.ReportStorage{ID: i.Storage, Status: storage.Crashed(*row, reason)}
+	}
+	row, ok := view.Cluster(i.Cluster)
+	if !ok || row.Status.Owner != node {
+		return nil
+	}
 	var stored []wire.Instance
-	for _, i := range view.InstancesOf(name) {
-		stored = append(stored, *i)
+	for _, one := range view.InstancesOf(i.Cluster) {
+		stored = append(stored, *one)
 	}
 	r := instance.Crashed(*row, stored, reason)
-	cmd := state.ReportCluster{Name: name, Status: r.Status, Instances: r.Instances}
-	if _, err := a.cfg.Store.Propose(ctx, "", cmd); err != nil {
-		a.log.Warn("a crash could not be reported", "cluster", name, "err", err)
-	}
+	return state.ReportCluster{Name: i.Cluster, Status: r.Status, Instances: r.Instances}
 }

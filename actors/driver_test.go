@@ -150,3 +150,27 @@ func (f *faulty) ServeTag(_ context.Context, tag wire.NodeTag, member wire.Frame
 	f.served[tag] = member
 	return nil
 }
+
+var _ deploy.StorageDriver = (*faulty)(nil)
+
+// disk is the key under which a persistent FrameDB is kept among the clusters.
+func disk(id wire.FrameDBID) wire.ClusterName { return wire.ClusterName("disk/" + id) }
+
+func (f *faulty) StorageNodeBound() bool { return true }
+
+func (f *faulty) ObserveStorage(ctx context.Context, id wire.FrameDBID) (deploy.Storage, error) {
+	d, err := f.Observe(ctx, disk(id))
+	seen := deploy.Storage{Exists: d.Exists, Running: d.Exists}
+	if d.Exists {
+		seen.Host, seen.Port, seen.Ready.TiDB = "192.0.2.1", 4000, 1
+	}
+	return seen, err
+}
+
+func (f *faulty) ApplyStorage(ctx context.Context, id wire.FrameDBID, _ wire.StorageSpec, _ deploy.StoragePassword) error {
+	return f.Apply(ctx, disk(id), wire.ClusterSpec{})
+}
+
+func (f *faulty) RemoveStorage(ctx context.Context, id wire.FrameDBID) error {
+	return f.Remove(ctx, disk(id))
+}

@@ -295,8 +295,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, newFaulty()).start()
 	b.create("alpha", spec(1))
-	b.owned("alpha", node)
-	if _, err := b.Synchronize(t.Context(), true); err != nil {
+	if err := b.SynchronizeCluster(t.Context(), "alpha"); err != nil {
 		t.Fatal(err)
 	}
 	families, err := b.registry.Gather()

@@ -16,9 +16,9 @@ const (
 	cleanUpAgain = 5 * time.Second
 )
 
-// cleanUp ends what this node has of clusters that others own by now, or that
-// were removed while it was gone, until ctx ends. Two masters would exist under
-// one name otherwise.
+// cleanUp ends what this node has of items that others own by now, or that were
+// removed while it was gone, until ctx ends. Two masters would exist under one
+// name otherwise.
 func (a *Actors) cleanUp(ctx context.Context) {
 	for ctx.Err() == nil {
 		view := a.cfg.Store.View()
@@ -37,19 +37,19 @@ func (a *Actors) cleanUp(ctx context.Context) {
 	}
 }
 
-// cleanUpOne waits for the cluster's last job on this node. That the store has
-// the leftover, and that the lease stands, is what says for certain that
-// nothing of the cluster belongs here: the node does not begin to work on a
-// cluster anew before it has cleaned up.
+// cleanUpOne waits for the item's last job on this node. That the store has the
+// leftover, and that the lease stands, is what says for certain that nothing of
+// the item belongs here: the node does not begin to work on an item anew before
+// it has cleaned up.
 func (a *Actors) cleanUpOne(ctx context.Context, l state.Leftover) error {
-	release, err := a.records.turn(l.Cluster).Take(ctx)
+	release, err := a.records.turn(l.Item).Take(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if a.cfg.Driver.NodeBound() {
+	if a.bindings().leaves(l.Item) {
 		if err := a.remove(ctx, l); err != nil {
-			return fmt.Errorf("end cluster %s, which this node does not own any more: %w", l.Cluster, err)
+			return fmt.Errorf("end %v, which this node does not own any more: %w", l.Item, err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -66,7 +66,10 @@ func (a *Actors) remove(ctx context.Context, l state.Leftover) error {
 	defer release()
 	for _, now := range a.cfg.Store.View().LeftoversOn(a.cfg.Node) {
 		if *now == l {
-			a.log.Info("end what is left of a cluster that this node owned", "cluster", l.Cluster, "epoch", l.Epoch)
+			a.log.Info("end what is left of an item that this node owned", "item", l.Item.String(), "epoch", l.Epoch)
+			if l.Storage != "" {
+				return a.cfg.Storage.Driver.RemoveStorage(held, l.Storage)
+			}
 			return a.cfg.Driver.Remove(held, l.Cluster)
 		}
 	}

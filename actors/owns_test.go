@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/state"
 )
 
 func cluster(name wire.ClusterName, phase wire.Phase, owner wire.NodeName) *wire.Cluster {
@@ -31,7 +32,8 @@ func TestMayWork(t *testing.T) {
 		{"without the tag", bare, wire.PhaseReady, false},
 		{"to end it", bare, wire.PhaseRemoving, true},
 	} {
-		if got := mayWork(c.node, cluster("x", c.phase, "me")); got != c.want {
+		i := bindings{}.cluster(cluster("x", c.phase, "me"))
+		if got := mayWork(c.node, &i); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -41,14 +43,12 @@ func TestMayWork(t *testing.T) {
 // two looks, the actor is of a time before.
 func TestAChildIsOfOneEpoch(t *testing.T) {
 	t.Parallel()
-	k := &child{created: 3, epoch: 1}
+	k := &child{item: item{created: 3, epoch: 1}}
 	for _, c := range []struct {
 		created, epoch uint64
 		want           bool
 	}{{3, 1, true}, {3, 3, false}, {9, 1, false}} {
-		row := cluster("x", wire.PhaseReady, "me")
-		row.CreateIndex, row.Status.OwnerEpoch = c.created, c.epoch
-		if got := k.worksOn(row); got != c.want {
+		if got := k.worksOn(item{created: c.created, epoch: c.epoch}); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
@@ -68,12 +68,14 @@ func TestServing(t *testing.T) {
 		{"a degraded one keeps it", []*wire.Cluster{cluster("x", wire.PhaseDegraded, ""), cluster("y", wire.PhaseReady, "")}, "x"},
 		{"the next when the first goes", []*wire.Cluster{cluster("x", wire.PhaseRemoving, ""), cluster("y", wire.PhaseReady, "")}, "y"},
 	} {
-		rows := map[wire.ClusterName]*wire.Cluster{}
-		for _, row := range c.clusters {
-			rows[row.Name] = row
+		items := map[state.Item]item{}
+		for _, i := range (bindings{}).items(c.clusters, nil) {
+			items[i.Item] = i
 		}
+		// A persistent FrameDB serves no tag, whatever its name.
+		items[state.Item{Storage: "a"}] = item{Item: state.Item{Storage: "a"}, tag: "a", phase: wire.PhaseReady}
 		want := map[wire.NodeTag]wire.ClusterName{"a": c.want, "b": ""}
-		if got := serving(rows, []wire.NodeTag{"a", "b"}); !maps.Equal(got, want) {
+		if got := serving(items, []wire.NodeTag{"a", "b"}); !maps.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", c.name, got, want)
 		}
 	}

@@ -12,21 +12,19 @@ import (
 
 // owners is what the leader plans ownership from.
 type owners struct {
-	now      time.Time
-	clusters []*wire.Cluster // by name
-	nodes    []*wire.Node    // by name
-	alive    map[wire.NodeName]bool
+	now   time.Time
+	items []item       // in any order that does not change
+	nodes []*wire.Node // by name
+	alive map[wire.NodeName]bool
 	// unfit says since when the leader sees an owner that cannot work.
 	unfit map[tenure]time.Time
 	grace time.Duration
-	// bound is true when clusters are bound to the node that made them.
-	bound bool
 }
 
-// tenure is one owner's time with a cluster.
+// tenure is one owner's time with an item.
 type tenure struct {
-	cluster wire.ClusterName
-	created uint64 // of two clusters of one name
+	state.Item
+	created uint64 // of two items of one name
 	epoch   uint64
 }
 
@@ -38,21 +36,22 @@ type ownersPlan struct {
 	unfit map[tenure]time.Time
 }
 
-// planOwners decides who works on what. It is pure. A cluster without an owner
+// planOwners decides who works on what. It is pure. An item without an owner
 // gets one at once. An owner that is alive keeps what it has, so that nothing
 // moves for the sake of balance or because a former owner is back; one that
-// drains hands on what it can.
+// drains hands on what is not bound to its node. What is on its disk nobody
+// else ever gets.
 func planOwners(in owners) ownersPlan {
 	p := ownersPlanner{owners: in, byName: map[wire.NodeName]*wire.Node{}, owned: map[wire.NodeName]int{}}
 	p.plan.unfit = map[tenure]time.Time{}
 	for _, n := range in.nodes {
 		p.byName[n.Name] = n
 	}
-	for _, c := range in.clusters {
-		p.owned[c.Status.Owner]++
+	for n := range in.items {
+		p.owned[in.items[n].owner]++
 	}
-	for _, c := range in.clusters {
-		p.decide(c)
+	for n := range in.items {
+		p.decide(&in.items[n])
 	}
 	return p.plan
 }
@@ -60,50 +59,45 @@ func planOwners(in owners) ownersPlan {
 type ownersPlanner struct {
 	owners
 	byName map[wire.NodeName]*wire.Node
-	owned  map[wire.NodeName]int // clusters, with what was planned so far
+	owned  map[wire.NodeName]int // items, with what was planned so far
 	plan   ownersPlan
 }
 
-func (p *ownersPlanner) decide(c *wire.Cluster) {
-	why := p.whyUnfit(c)
+func (p *ownersPlanner) decide(i *item) {
+	why := p.whyUnfit(i)
 	switch {
 	case why == "":
-		if owner := p.byName[c.Status.Owner]; owner.Draining && !p.bound {
-			p.place(c)
+		if owner := p.byName[i.owner]; owner.Draining && i.binding == free {
+			p.place(i)
 		}
-	case c.Status.Owner == "" || p.overdue(c):
-		if !p.place(c) {
-			p.leave(c, why)
+	case i.owner == "" || p.overdue(i):
+		if i.owner != "" && i.binding == pinned && !i.removing() {
+			p.leave(i, fmt.Sprintf("its data is on node %s, which %s", i.owner, why))
+		} else if !p.place(i) {
+			p.leave(i, p.nobody(i, why))
 		}
 	}
 }
 
 // whyUnfit says what keeps the owner from working, in words that an operator
 // reads; empty when nothing does.
-func (p *ownersPlanner) whyUnfit(c *wire.Cluster) string {
-	name := c.Status.Owner
-	owner, known := p.byName[name]
+func (p *ownersPlanner) whyUnfit(i *item) string {
+	owner, known := p.byName[i.owner]
 	switch {
-	case name == "":
+	case i.owner == "":
 		return "it has no owner"
-	case !known || !p.alive[name]:
-		return fmt.Sprintf("its owner %s is gone", name)
-	case !mayWork(owner, c):
-		return fmt.Sprintf("its owner %s does not carry %s any more", name, c.NodeTag)
+	case !known || !p.alive[i.owner]:
+		return "is gone"
+	case !mayWork(owner, i):
+		return fmt.Sprintf("does not carry %s any more", i.tag)
 	}
 	return ""
 }
 
-// mayWork reports whether a node that owns the cluster works on it. To end one
-// needs no tag.
-func mayWork(n *wire.Node, c *wire.Cluster) bool {
-	return n.Carries(c.NodeTag) || c.Status.Phase == wire.PhaseRemoving
-}
-
 // overdue notes that the owner is unfit, and reports whether it has been for
 // longer than the grace period.
-func (p *ownersPlanner) overdue(c *wire.Cluster) bool {
-	t := tenure{c.Name, c.CreateIndex, c.Status.OwnerEpoch}
+func (p *ownersPlanner) overdue(i *item) bool {
+	t := tenure{i.Item, i.created, i.epoch}
 	since, noted := p.owners.unfit[t]
 	if !noted {
 		since = p.now
@@ -112,11 +106,11 @@ func (p *ownersPlanner) overdue(c *wire.Cluster) bool {
 	return p.now.Sub(since) >= p.grace
 }
 
-// place gives the cluster to the eligible node that owns the fewest, and
-// reports whether there is one.
-func (p *ownersPlanner) place(c *wire.Cluster) bool {
-	candidates := p.eligible(func(n *wire.Node) bool { return n.Carries(c.NodeTag) })
-	if len(candidates) == 0 && c.Status.Phase == wire.PhaseRemoving {
+// place gives the item to the eligible node that owns the fewest, and reports
+// whether there is one.
+func (p *ownersPlanner) place(i *item) bool {
+	candidates := p.eligible(func(n *wire.Node) bool { return n.Carries(i.tag) })
+	if len(candidates) == 0 && i.removing() {
 		candidates = p.eligible(func(*wire.Node) bool { return true })
 	}
 	if len(candidates) == 0 {
@@ -126,8 +120,8 @@ func (p *ownersPlanner) place(c *wire.Cluster) bool {
 		return cmp.Or(cmp.Compare(p.owned[a.Name], p.owned[b.Name]), cmp.Compare(a.Name, b.Name))
 	})
 	p.owned[best.Name]++
-	p.owned[c.Status.Owner]--
-	p.plan.assign = append(p.plan.assign, state.AssignOwner{Item: state.Item{Cluster: c.Name}, Owner: best.Name, Epoch: c.Status.OwnerEpoch})
+	p.owned[i.owner]--
+	p.plan.assign = append(p.plan.assign, state.AssignOwner{Item: i.Item, Owner: best.Name, Epoch: i.epoch})
 	return true
 }
 
@@ -141,13 +135,20 @@ func (p *ownersPlanner) eligible(fits func(*wire.Node) bool) []*wire.Node {
 	return all
 }
 
-// leave has an operator read why nobody works on the cluster.
-func (p *ownersPlanner) leave(c *wire.Cluster, why string) {
-	reason := fmt.Sprintf("%s, and no other live node carries %s", why, c.NodeTag)
-	if slices.ContainsFunc(p.nodes, func(n *wire.Node) bool { return p.alive[n.Name] && n.Draining && n.Carries(c.NodeTag) }) {
-		reason = fmt.Sprintf("%s, and every other live node that carries %s is draining", why, c.NodeTag)
+// nobody says why no node can be the owner.
+func (p *ownersPlanner) nobody(i *item, why string) string {
+	if i.owner != "" {
+		why = fmt.Sprintf("its owner %s %s", i.owner, why)
 	}
-	if c.Status.Reason != reason || c.Status.Phase == wire.PhaseReady {
-		p.plan.unattended = append(p.plan.unattended, state.ReportUnattended{Item: state.Item{Cluster: c.Name}, Epoch: c.Status.OwnerEpoch, Reason: reason})
+	if slices.ContainsFunc(p.nodes, func(n *wire.Node) bool { return p.alive[n.Name] && n.Draining && n.Carries(i.tag) }) {
+		return fmt.Sprintf("%s, and every other live node that carries %s is draining", why, i.tag)
+	}
+	return fmt.Sprintf("%s, and no other live node carries %s", why, i.tag)
+}
+
+// leave has an operator read why nobody works on the item.
+func (p *ownersPlanner) leave(i *item, reason string) {
+	if i.reason != reason || i.phase == wire.PhaseReady {
+		p.plan.unattended = append(p.plan.unattended, state.ReportUnattended{Item: i.Item, Epoch: i.epoch, Reason: reason})
 	}
 }

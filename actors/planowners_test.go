@@ -12,22 +12,33 @@ import (
 	"github.com/framedb/framedb/raftstore/state"
 )
 
-// ownersOf is a plan's input in one line: clusters as "name@owner", which may
-// end in "!" when it is being removed; nodes as "name:tag", "-" before one that
+// ownersOf is a plan's input in one line: items as "name@owner", which may end
+// in "!" when it is being removed, and begins with "/" when it is a persistent
+// FrameDB, with "//" on an external server; nodes as "name:tag", "-" before one that
 // is dead, and "~" before one that drains.
-func ownersOf(clusters, nodes string) owners {
-	in := owners{now: time.Unix(1000, 0), alive: map[wire.NodeName]bool{}, unfit: map[tenure]time.Time{}, grace: 30 * time.Second, bound: true}
-	for _, word := range strings.Fields(clusters) {
+func ownersOf(items, nodes string) owners {
+	in := owners{now: time.Unix(1000, 0), alive: map[wire.NodeName]bool{}, unfit: map[tenure]time.Time{}, grace: 30 * time.Second}
+	for _, word := range strings.Fields(items) {
 		word, removing := strings.CutSuffix(word, "!")
 		name, owner, _ := strings.Cut(word, "@")
+		disk, persistent := strings.CutPrefix(name, "/")
 		c := cluster(wire.ClusterName(name), wire.PhaseReady, wire.NodeName(owner))
+		i := bindings{clusters: true}.cluster(c)
+		if persistent {
+			row := &wire.PersistentInstance{ID: wire.FrameDBID(strings.Trim(disk, "/")), Status: wire.StorageStatus{Phase: wire.PhaseReady, Owner: c.Status.Owner}}
+			row.NodeTag = "a"
+			if strings.HasPrefix(disk, "/") {
+				row.External = &wire.ExternalStorage{}
+			}
+			i = bindings{storage: true}.persistent(row)
+		}
 		if owner != "" {
-			c.Status.OwnerEpoch = 4
+			i.epoch = 4
 		}
 		if removing {
-			c.Status.Phase = wire.PhaseRemoving
+			i.phase = wire.PhaseRemoving
 		}
-		in.clusters = append(in.clusters, c)
+		in.items = append(in.items, i)
 	}
 	for _, word := range strings.Fields(nodes) {
 		word, dead := strings.CutPrefix(word, "-")
@@ -41,8 +52,8 @@ func ownersOf(clusters, nodes string) owners {
 
 // goneFor has every owner that is unfit be so for a time already.
 func (in owners) goneFor(d time.Duration) owners {
-	for _, c := range in.clusters {
-		in.unfit[tenure{c.Name, c.CreateIndex, c.Status.OwnerEpoch}] = in.now.Add(-d)
+	for _, i := range in.items {
+		in.unfit[tenure{i.Item, i.created, i.epoch}] = in.now.Add(-d)
 	}
 	return in
 }
@@ -51,10 +62,10 @@ func (in owners) goneFor(d time.Duration) owners {
 func (p ownersPlan) text() string {
 	var words []string
 	for _, a := range p.assign {
-		words = append(words, fmt.Sprintf("%s>%s@%d", a.Cluster, a.Owner, a.Epoch))
+		words = append(words, fmt.Sprintf("%s%s>%s@%d", a.Cluster, a.Storage, a.Owner, a.Epoch))
 	}
 	for _, u := range p.unattended {
-		words = append(words, fmt.Sprintf("%s: %s", u.Cluster, u.Reason))
+		words = append(words, fmt.Sprintf("%s%s: %s", u.Cluster, u.Storage, u.Reason))
 	}
 	return strings.Join(words, " ")
 }
@@ -62,9 +73,14 @@ func (p ownersPlan) text() string {
 func TestPlanOwners(t *testing.T) {
 	t.Parallel()
 	const past = time.Minute
-	unbound := func(in owners) owners { in.bound = false; return in }
+	unbound := func(in owners) owners {
+		for n := range in.items {
+			in.items[n].binding = free
+		}
+		return in
+	}
 	told := func(in owners, reason string) owners {
-		in.clusters[0].Status.Phase, in.clusters[0].Status.Reason = wire.PhaseDegraded, reason
+		in.items[0].phase, in.items[0].reason = wire.PhaseDegraded, reason
 		return in
 	}
 	for _, c := range []struct {
@@ -94,6 +110,21 @@ func TestPlanOwners(t *testing.T) {
 		{"to end one needs no tag", ownersOf("x@n1!", "-n1:a n2:b").goneFor(past), "x>n2@4"},
 		{"one with the tag is preferred", ownersOf("x@n1!", "-n1:a n2:b n3:a").goneFor(past), "x>n3@4"},
 		{"its owner ends it without the tag", ownersOf("x@n1!", "n1:b n2:a").goneFor(past), ""},
+
+		{"a new disk gets an owner", ownersOf("/d", "n1:a"), "d>n1@0"},
+		{"both kinds count", ownersOf("w@n1 /d", "n1:a n2:a"), "d>n2@0"},
+		{"nobody carries a disk's tag", ownersOf("/d", "n1:b"), "d: it has no owner, and no other live node carries a"},
+		{"a disk stays on a node that drains", ownersOf("/d@n1", "~n1:a n2:a").goneFor(past), ""},
+		{"a gone owner of a disk has its time", ownersOf("/d@n1", "-n1:a n2:a").goneFor(29 * time.Second), ""},
+		{"nobody takes a disk over", ownersOf("/d@n1", "-n1:a n2:a").goneFor(past), "d: its data is on node n1, which is gone"},
+		{"nor from a forgotten node", ownersOf("/d@n1", "n2:a").goneFor(past), "d: its data is on node n1, which is gone"},
+		{"nor when the tag goes", ownersOf("/d@n1", "n1:b n2:a").goneFor(past), "d: its data is on node n1, which does not carry a any more"},
+		{"that of a disk is told once", told(ownersOf("/d@n1", "-n1:a").goneFor(past), "its data is on node n1, which is gone"), ""},
+		{"to remove one, any node will do", ownersOf("/d@n1!", "-n1:a n2:b").goneFor(past), "d>n2@4"},
+		{"but a living owner does it", ownersOf("/d@n1!", "n1:b n2:a").goneFor(past), ""},
+		{"an external server is anybody's", ownersOf("//e@n1", "-n1:a n2:a").goneFor(past), "e>n2@4"},
+		{"also when its owner drains", ownersOf("//e@n1", "~n1:a n2:a"), "e>n2@4"},
+		{"a volume of a cluster's, too", unbound(ownersOf("/d@n1", "-n1:a n2:a").goneFor(past)), "d>n2@4"},
 	} {
 		if got := planOwners(c.in).text(); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
@@ -120,7 +151,7 @@ func TestGraceIsMeasuredForEachTenure(t *testing.T) {
 		{"it is still gone", 20 * time.Second, nil, ""},
 		{"it is back", 5 * time.Second, func() { in.alive["n1"] = true }, ""},
 		{"it goes again", 20 * time.Second, func() { in.alive["n1"] = false }, ""},
-		{"it owns a cluster anew", 29 * time.Second, func() { in.clusters[0].Status.OwnerEpoch++ }, ""},
+		{"it owns a cluster anew", 29 * time.Second, func() { in.items[0].epoch++ }, ""},
 		{"it is gone for too long", 30 * time.Second, nil, "x>n2@5"},
 	} {
 		if c.change != nil {
@@ -156,9 +187,21 @@ func (w *world) do(t *rapid.T, cmd state.Command) error {
 	return nil
 }
 
+func (w *world) bindings() bindings { return bindings{clusters: w.bound, storage: w.bound} }
+
+// item is what there is now of one.
+func (w *world) item(of state.Item) *item {
+	for _, i := range w.bindings().all(w.View()) {
+		if i.Item == of {
+			return &i
+		}
+	}
+	return nil
+}
+
 func (w *world) plan() ownersPlan {
 	v := w.View()
-	plan := planOwners(owners{now: w.now, clusters: v.Clusters(), nodes: v.Nodes(), alive: w.alive, unfit: w.unfit, grace: 30 * time.Second, bound: w.bound})
+	plan := planOwners(owners{now: w.now, items: w.bindings().all(v), nodes: v.Nodes(), alive: w.alive, unfit: w.unfit, grace: 30 * time.Second})
 	w.unfit = plan.unfit
 	return plan
 }
@@ -168,15 +211,18 @@ func (w *world) lead(t *rapid.T) {
 	for range 2 {
 		plan := w.plan()
 		for _, cmd := range plan.assign {
-			c, _ := w.View().Cluster(cmd.Cluster)
+			i := w.item(cmd.Item)
 			n, ok := w.View().Node(cmd.Owner)
 			if !ok || !w.alive[n.Name] || n.Draining {
-				t.Fatalf("%s goes to %q, which is dead or drains", cmd.Cluster, cmd.Owner)
+				t.Fatalf("%v goes to %q, which is dead or drains", cmd.Item, cmd.Owner)
 			}
-			if w.alive[c.Status.Owner] && w.bound {
-				if old, _ := w.View().Node(c.Status.Owner); old != nil && mayWork(old, c) {
-					t.Fatalf("%s is taken from %q, which works on it", cmd.Cluster, old.Name)
+			if w.alive[i.owner] && i.binding != free {
+				if old, _ := w.View().Node(i.owner); old != nil && mayWork(old, i) {
+					t.Fatalf("%v is taken from %q, which works on it", cmd.Item, old.Name)
 				}
+			}
+			if i.binding == pinned && i.owner != "" && !i.removing() {
+				t.Fatalf("%v is taken from %q, where its data is", cmd.Item, i.owner)
 			}
 			if err := w.do(t, cmd); err != nil {
 				t.Fatalf("%+v: %v", cmd, err)
@@ -195,12 +241,12 @@ func (w *world) lead(t *rapid.T) {
 
 // remember checks that an epoch has one owner.
 func (w *world) remember(t *rapid.T) {
-	for _, c := range w.View().Clusters() {
-		at := tenure{c.Name, c.CreateIndex, c.Status.OwnerEpoch}
-		if had, known := w.owner[at]; known && had != c.Status.Owner {
-			t.Fatalf("epoch %d of %s has owners %q and %q", at.epoch, c.Name, had, c.Status.Owner)
+	for _, i := range w.bindings().all(w.View()) {
+		at := tenure{i.Item, i.created, i.epoch}
+		if had, known := w.owner[at]; known && had != i.owner {
+			t.Fatalf("epoch %d of %v has owners %q and %q", at.epoch, i.Item, had, i.owner)
 		}
-		w.owner[at] = c.Status.Owner
+		w.owner[at] = i.owner
 	}
 }
 
@@ -219,7 +265,8 @@ func TestOwnersWhateverHappens(t *testing.T) {
 			name := rapid.SampledFrom([]wire.ClusterName{"x", "y"}).Draw(t, "cluster")
 			tag := rapid.SampledFrom(tags).Draw(t, "tag")
 			// What the state refuses does not happen.
-			switch rapid.IntRange(0, 9).Draw(t, "event") {
+			disk := rapid.SampledFrom([]wire.FrameDBID{"d", "e"}).Draw(t, "disk")
+			switch rapid.IntRange(0, 11).Draw(t, "event") {
 			case 0:
 				_ = w.do(t, state.RegisterNode{Node: wire.Node{Name: node, Tags: []wire.NodeTag{tag}}})
 			case 1:
@@ -241,6 +288,15 @@ func TestOwnersWhateverHappens(t *testing.T) {
 				w.now = w.now.Add(20 * time.Second)
 			case 9:
 				w.unfit = nil // another leader
+			case 10:
+				spec := wire.StorageSpec{NodeTag: tag}
+				if disk == "e" {
+					spec.External = &wire.ExternalStorage{Address: "e:1"}
+				}
+				_ = w.do(t, state.CreateStorage{ID: disk, Spec: spec})
+			case 11:
+				_ = w.do(t, state.RemoveStorage{ID: disk})
+				_ = w.do(t, state.PurgeStorage{ID: disk})
 			}
 			w.lead(t)
 			w.remember(t)

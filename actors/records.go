@@ -5,18 +5,21 @@ import (
 
 	"github.com/framedb/framedb/actors/instance"
 	"github.com/framedb/framedb/actors/routing"
+	"github.com/framedb/framedb/actors/storage"
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/raftstore/state"
 )
 
-// records are those of the clusters that this node works on. Safe for
-// concurrent use.
+// records are those of the items that this node works on. Safe for concurrent
+// use.
 type records struct {
 	password string
 
 	mu     sync.Mutex
 	byName map[wire.ClusterName]*instance.Record // guarded by mu
+	byID   map[wire.FrameDBID]*storage.Record    // guarded by mu
 	// turns are kept for every name that was ever used: a few bytes each.
-	turns map[wire.ClusterName]instance.Turn // guarded by mu
+	turns map[state.Item]instance.Turn // guarded by mu
 }
 
 var _ routing.Outboxes = (*records)(nil)
@@ -25,7 +28,8 @@ func newRecords(password string) *records {
 	return &records{
 		password: password,
 		byName:   map[wire.ClusterName]*instance.Record{},
-		turns:    map[wire.ClusterName]instance.Turn{},
+		byID:     map[wire.FrameDBID]*storage.Record{},
+		turns:    map[state.Item]instance.Turn{},
 	}
 }
 
@@ -36,23 +40,52 @@ func (r *records) open(name wire.ClusterName) *instance.Record {
 	if rec, ok := r.byName[name]; ok {
 		return rec
 	}
-	rec := instance.NewRecord(r.password, r.turnLocked(name))
+	rec := instance.NewRecord(r.password, r.turnLocked(state.Item{Cluster: name}))
 	r.byName[name] = rec
 	return rec
 }
 
-// turn is held by whoever works on the cluster, or on what is left of it.
-func (r *records) turn(name wire.ClusterName) instance.Turn {
+// openStorage returns the record of a persistent FrameDB, a new one if there is
+// none.
+func (r *records) openStorage(id wire.FrameDBID) *storage.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.turnLocked(name)
+	rec, ok := r.byID[id]
+	if !ok {
+		rec = storage.NewRecord(r.turnLocked(state.Item{Storage: id}))
+		r.byID[id] = rec
+	}
+	return rec
 }
 
-func (r *records) turnLocked(name wire.ClusterName) instance.Turn {
-	turn, ok := r.turns[name]
+func (r *records) dropStorage(id wire.FrameDBID, rec *storage.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID[id] == rec {
+		delete(r.byID, id)
+	}
+}
+
+// getStorage returns the record of a persistent FrameDB that this node works on.
+func (r *records) getStorage(id wire.FrameDBID) (*storage.Record, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec, ok := r.byID[id]
+	return rec, ok
+}
+
+// turn is held by whoever works on the item, or on what is left of it.
+func (r *records) turn(i state.Item) instance.Turn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.turnLocked(i)
+}
+
+func (r *records) turnLocked(i state.Item) instance.Turn {
+	turn, ok := r.turns[i]
 	if !ok {
 		turn = instance.NewTurn()
-		r.turns[name] = turn
+		r.turns[i] = turn
 	}
 	return turn
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/framedb/framedb/raftstore/state"
 )
 
 func TestPausesGrow(t *testing.T) {
@@ -30,15 +32,17 @@ func TestPausesGrow(t *testing.T) {
 	}
 }
 
-func TestClusterOf(t *testing.T) {
+func TestItemOf(t *testing.T) {
 	t.Parallel()
 	for id, want := range map[string]string{
-		"$1":           "",
-		"$1/alpha@7":   "alpha instance",
-		"$1/a-b@7/$12": "a-b child",
+		"$1": "",
+		"$1/" + actorName(state.Item{Cluster: "alpha"}, 7):         `cluster "alpha" instance`,
+		"$1/" + actorName(state.Item{Cluster: "a-b"}, 7) + "/$12":  `cluster "a-b" child`,
+		"$1/" + actorName(state.Item{Storage: "alpha"}, 7):         `persistent FrameDB "alpha" storage`,
+		"$1/" + actorName(state.Item{Storage: "disk"}, 17) + "/$1": `persistent FrameDB "disk" child`,
 	} {
-		name, part, ok := clusterOf(actor.NewPID("here", id))
-		if got := string(name) + " " + part; ok != (want != "") || ok && got != want {
+		item, part, ok := itemOf(actor.NewPID("here", id))
+		if got := item.String() + " " + part; ok != (want != "") || ok && got != want {
 			t.Errorf("%s is of %q (%v), want %q", id, got, ok, want)
 		}
 	}

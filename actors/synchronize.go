@@ -126,7 +126,7 @@ func (a *Actors) adopt(ctx context.Context, f deploy.Found) error {
 	}
 	cmd := state.ImportCluster{Name: f.Name, Spec: f.Spec}
 	if a.cfg.Driver.NodeBound() {
-		if left := view.LeftoversOn(a.cfg.Node); slices.ContainsFunc(left, func(l *state.Leftover) bool { return l.Cluster == f.Name }) {
+		if left := view.LeftoversOn(a.cfg.Node); slices.ContainsFunc(left, func(l *state.Leftover) bool { return l.Item == state.Item{Cluster: f.Name} }) {
 			return nil
 		}
 		cmd.Owner = a.cfg.Node // its data is nowhere else
@@ -196,7 +196,7 @@ func (a *Actors) rounds(ctx context.Context, name wire.ClusterName) error {
 func (a *Actors) Degraded() []string {
 	wrong := []string{}
 	for _, row := range a.cfg.Store.View().ClustersOwnedBy(a.cfg.Node) {
-		reasons := a.crashes.reasons(row.Name)
+		reasons := a.crashes.reasons(state.Item{Cluster: row.Name})
 		if len(reasons) == 0 && row.Status.Phase == wire.PhaseDegraded {
 			reasons = []string{row.Status.Reason}
 		}
@@ -207,6 +207,23 @@ func (a *Actors) Degraded() []string {
 			wrong = append(wrong, fmt.Sprintf("cluster %s: %s", row.Name, reason))
 		}
 	}
+	wrong = append(wrong, a.degradedStorage()...)
 	slices.Sort(wrong)
+	return wrong
+}
+
+func (a *Actors) degradedStorage() (wrong []string) {
+	for _, row := range a.cfg.Store.View().StorageOwnedBy(a.cfg.Node) {
+		reasons := a.crashes.reasons(state.Item{Storage: row.ID})
+		if len(reasons) == 0 && row.Status.Phase == wire.PhaseDegraded {
+			reasons = []string{row.Status.Reason}
+		}
+		if rec, ok := a.records.getStorage(row.ID); ok && rec.Untold() != nil {
+			reasons = append(reasons, fmt.Sprintf("its state cannot be stored, what is shown may be old: %v", rec.Untold()))
+		}
+		for _, reason := range reasons {
+			wrong = append(wrong, fmt.Sprintf("persistent FrameDB %s: %s", row.ID, reason))
+		}
+	}
 	return wrong
 }

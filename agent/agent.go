@@ -15,10 +15,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/framedb/framedb/actors"
+	"github.com/framedb/framedb/actors/instance"
+	"github.com/framedb/framedb/client/objects/pool"
 	"github.com/framedb/framedb/client/sentinel"
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/cluster"
 	"github.com/framedb/framedb/deploy"
+	"github.com/framedb/framedb/deploy/external"
 	"github.com/framedb/framedb/deploy/process"
 	"github.com/framedb/framedb/httpapi"
 	"github.com/framedb/framedb/raftstore"
@@ -48,7 +51,11 @@ type agent struct {
 	gossip    *cluster.Cluster
 	peers     *peers
 	driver    deploy.Driver
+	storage   deploy.StorageDriver
 	sentinels *sentinel.Client
+	objects   *pool.Pool
+	backups   *backups
+	ingest    frontDoor
 	actors    *actors.Actors
 	// registered is true once the log is replayed and this node is in the
 	// store; what the store shows before that is out of date.
@@ -95,7 +102,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, onReady func(Config)
 // start starts every part, each of which may use those before it.
 func (a *agent) start(ctx context.Context) error {
 	steps := []func(context.Context) error{
-		a.openDataDir, a.listen, a.openDriver, a.openStore, a.openGossip, a.startActors, a.serve, a.register,
+		a.openDataDir, a.listen, a.openDriver, a.openStore, a.openObjects, a.openBackups, a.openIngest, a.openGossip, a.startActors, a.serve, a.register,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -156,19 +163,31 @@ func closer(l net.Listener) func(context.Context) error {
 }
 
 func (a *agent) openDriver(context.Context) error {
+	open := a.openProcesses
+	if a.cfg.Driver == kubernetesDriver {
+		open = a.openKubernetes
+	}
+	if err := open(); err != nil {
+		return err
+	}
+	a.sentinels = sentinel.New(sentinel.Config{Password: a.password, Logger: a.log})
+	a.life.started("Sentinel connections", func(context.Context) error { return a.sentinels.Close() })
+	return nil
+}
+
+func (a *agent) openProcesses() error {
 	driver, err := process.New(process.Config{
 		Dir: a.dir.join("process"), SocketDir: a.cfg.SocketDir, Password: a.password, Node: a.node, Host: a.cfg.Advertise,
 		RedisServer: a.cfg.RedisServer, RedisSentinel: a.cfg.RedisSentinel,
 		BasePort: a.cfg.RedisPort, BaseSentinelPort: a.cfg.SentinelPort, AnyPort: a.cfg.RedisPort == 0,
+		StorageDir: a.dir.join(storageDir), TiDBServer: a.cfg.TiDBServer, MariaDB: a.cfg.MariaDB, BaseStoragePort: a.cfg.StoragePort,
 		StopOnClose: a.cfg.StopProcessesOnExit, Logger: a.log,
 	})
 	if err != nil {
 		return err
 	}
-	a.driver = driver
+	a.driver, a.storage = driver, driver
 	a.life.started("process driver", driver.Close)
-	a.sentinels = sentinel.New(sentinel.Config{Password: a.password, Logger: a.log})
-	a.life.started("Sentinel connections", func(context.Context) error { return a.sentinels.Close() })
 	return nil
 }
 
@@ -208,6 +227,8 @@ func (a *agent) startActors(context.Context) error {
 	var err error
 	a.actors, err = actors.New(actors.Config{
 		Node: a.node, Namespace: a.cfg.Namespace, Store: a.store, Driver: a.driver,
+		Storage: actors.Storage{Driver: a.storage, External: external.New(), Database: database{}, Backups: a.backups},
+		Objects: sweeper{a.objects}, Counts: &instance.Counts{Registerer: a.metrics},
 		Leader: a.leads, Alive: a.alive,
 		Logger: a.log, Registerer: a.metrics,
 	})
@@ -248,7 +269,7 @@ func (a *agent) serve(context.Context) error {
 	server, err := httpapi.New(httpapi.Config{
 		Node: a.node, Version: version, Driver: a.driver.Name(), Namespace: a.cfg.Namespace,
 		Socket: a.cfg.Socket, SocketDir: a.cfg.SocketDir, StartedAt: a.started,
-		Store: a.store, Raft: a.store, Sync: synchronizer{a.actors, a.node, a.store}, Sentinels: a.sentinels, Password: a.password,
+		Store: a.store, Raft: a.store, Sync: synchronizer{a.actors, a.node, a.store, a.ingest}, Sentinels: a.sentinels, Objects: a.objects, Backups: a.backups, Ingest: a.ingest, Password: a.password,
 		Members: a.members, Ready: a.ready,
 		Logger: a.log, Gatherer: a.metrics, Registerer: a.metrics,
 	})

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	koanfyaml "github.com/knadh/koanf/parsers/yaml"
@@ -20,14 +21,17 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/framedb/framedb/actors/ingest"
+	"github.com/framedb/framedb/actors/ingest/spool"
+	"github.com/framedb/framedb/client/objects/backup"
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy/process"
 	"github.com/framedb/framedb/raftstore"
 )
 
-// Config is what an agent runs with. Every key can stand in the file and, in
-// upper case behind FRAMEDB_, in the environment; those that Flags lists are
-// flags as well. A flag wins over the environment, which wins over the file.
+// Config is what an agent runs with. Every key can stand in the file and, but
+// for BackupTargets, in upper case behind FRAMEDB_ in the environment; those
+// that Flags lists are flags as well. A flag wins over the environment, which wins over the file.
 // Lists are separated by commas in the environment. No key holds a secret:
 // secrets are in the files that the *_file keys name.
 type Config struct {
@@ -51,7 +55,7 @@ type Config struct {
 	NodeTags []wire.NodeTag `koanf:"node_tag"`
 	// Namespace stands in service names (C-redis.<namespace>.svc.cluster.local).
 	Namespace string `koanf:"namespace"`
-	// Driver deploys clusters: "process".
+	// Driver deploys clusters: "process" on this machine, "kubernetes" as pods.
 	Driver string `koanf:"driver"`
 	// PasswordFile holds the deployment's Redis password. Default: one is made
 	// at the first start and kept in <data_dir>/password.
@@ -88,10 +92,59 @@ type Config struct {
 	// next member takes the next free one. RedisPort 0 takes any free ones.
 	RedisPort    int `koanf:"redis_port"`
 	SentinelPort int `koanf:"sentinel_port"`
-	// StopProcessesOnExit ends Redis when the agent ends. Frames are in memory:
+	// TiDBServer and MariaDB are the programs that hold persistent FrameDBs with
+	// the process driver; default: tidb-server in PATH, or else mariadbd. They
+	// are looked for when one is created.
+	TiDBServer string `koanf:"tidb_server"`
+	MariaDB    string `koanf:"mariadbd"`
+	// StoragePort is the first port that persistent FrameDBs take; each next
+	// one takes the next free one.
+	StoragePort int `koanf:"storage_port"`
+	// StopProcessesOnExit ends Redis, and what holds persistent FrameDBs, when
+	// the agent ends. Frames are in memory:
 	// they are gone then, unless the cluster has backup. Default: only with Dev
 	// in a temporary directory.
 	StopProcessesOnExit bool `koanf:"stop_processes_on_exit"`
+
+	// Kubeconfig is the file by which the kubernetes driver finds the API
+	// server. Default: that of the pod that the agent runs in. The other keys
+	// of that driver have to be the same for all agents.
+	Kubeconfig string `koanf:"kubeconfig"`
+	// ClusterDomain is the DNS domain of the Kubernetes cluster.
+	ClusterDomain string `koanf:"cluster_domain"`
+	// RedisImage and ExporterImage are the images of members; another one
+	// restarts all of them, one at a time.
+	RedisImage    string `koanf:"redis_image"`
+	ExporterImage string `koanf:"exporter_image"`
+	// ImagePullPolicy is Always, IfNotPresent or Never; default: Kubernetes
+	// chooses by the image's tag. ImagePullSecrets name Secrets of Namespace.
+	ImagePullPolicy  string   `koanf:"image_pull_policy"`
+	ImagePullSecrets []string `koanf:"image_pull_secret"`
+	// BackupStorageClass and BackupStorageSize are those of the volumes of
+	// clusters with backup; others have none.
+	BackupStorageClass string `koanf:"backup_storage_class"`
+	BackupStorageSize  string `koanf:"backup_storage_size"`
+
+	// IngestMemoryBytes bounds the frames that are on their way in in memory.
+	// More rides out longer pauses without the disk.
+	IngestMemoryBytes int64 `koanf:"ingest_memory_bytes"`
+	// IngestSpoolBytes, IngestSpoolAge and IngestSpoolMinFree bound the frames
+	// that wait on disk while their FrameDB is down or slow: their bytes, the age
+	// of the oldest one of a source, and what they leave of the disk.
+	IngestSpoolBytes   int64         `koanf:"ingest_spool_bytes"`
+	IngestSpoolAge     time.Duration `koanf:"ingest_spool_age"`
+	IngestSpoolMinFree int64         `koanf:"ingest_spool_min_free"`
+	// IngestSyncEvery has the disk be synced so often, rather than before a frame
+	// is acknowledged: faster, and a power cut loses what was acknowledged since.
+	IngestSyncEvery time.Duration `koanf:"ingest_sync_every"`
+	// IngestSpillAfter is how long a frame waits for a slow FrameDB before it
+	// goes to disk.
+	IngestSpillAfter time.Duration `koanf:"ingest_spill_after"`
+
+	// BackupTargets are places in S3-compatible storage for backups of FrameDBs;
+	// in the file alone. Give all agents the same ones: the owner of a FrameDB
+	// makes the backups that are planned.
+	BackupTargets []backup.Target `koanf:"backup_targets"`
 
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `koanf:"log_level"`
@@ -105,9 +158,11 @@ const envPrefix = "FRAMEDB_"
 
 // field is one key of Config.
 type field struct {
-	key   string
-	list  bool // split at commas in the environment
-	index int
+	key  string
+	list bool // split at commas in the environment
+	// inFile says that its value is no text: it stands in the file alone.
+	inFile bool
+	index  int
 }
 
 // fields are the keys of Config in the order of their declaration.
@@ -115,7 +170,8 @@ func fields() []field {
 	var all []field
 	for i, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		if key := f.Tag.Get("koanf"); key != "" {
-			all = append(all, field{key, f.Type.Kind() == reflect.Slice, i})
+			list := f.Type.Kind() == reflect.Slice
+			all = append(all, field{key, list, list && f.Type.Elem().Kind() == reflect.Struct, i})
 		}
 	}
 	return all
@@ -173,7 +229,11 @@ func Load(flags *pflag.FlagSet, environ []string) (Config, error) {
 	if err := k.Load(set, nil); err != nil {
 		return Config{}, fmt.Errorf("flags: %w", err)
 	}
-	c := Config{RedisPort: process.DefaultBasePort, SentinelPort: process.DefaultBaseSentinelPort}
+	c := Config{RedisPort: process.DefaultBasePort, SentinelPort: process.DefaultBaseSentinelPort, StoragePort: process.DefaultBaseStoragePort}
+	var err error
+	if c.BackupTargets, err = takeBackupTargets(k); err != nil {
+		return Config{}, err
+	}
 	if err := k.Unmarshal("", &c); err != nil {
 		return Config{}, wrongType(err)
 	}
@@ -192,10 +252,12 @@ func wrongType(err error) error {
 	}
 	takes := "one value"
 	if f, known := findField(at.Name()); known {
-		switch reflect.TypeFor[Config]().Field(f.index).Type.Kind() {
-		case reflect.Int:
+		switch t := reflect.TypeFor[Config]().Field(f.index).Type; {
+		case t == reflect.TypeFor[time.Duration]():
+			takes = "a duration such as 30s"
+		case t.Kind() == reflect.Int || t.Kind() == reflect.Int64:
 			takes = "a whole number"
-		case reflect.Bool:
+		case t.Kind() == reflect.Bool:
 			takes = "true or false"
 		}
 	}
@@ -231,7 +293,7 @@ func loadFile(k *koanf.Koanf, path string) error {
 }
 
 func loadEnv(k *koanf.Koanf, environ []string) error {
-	var unknown string
+	var unknown, misplaced string
 	err := k.Load(env.Provider(".", env.Opt{
 		Prefix:      envPrefix,
 		EnvironFunc: func() []string { return environ },
@@ -239,6 +301,8 @@ func loadEnv(k *koanf.Koanf, environ []string) error {
 			key := strings.ToLower(strings.TrimPrefix(name, envPrefix))
 			f, known := findField(key)
 			switch {
+			case known && f.inFile:
+				misplaced = name
 			case known && f.list:
 				return key, strings.Split(value, ",")
 			case known:
@@ -251,6 +315,9 @@ func loadEnv(k *koanf.Koanf, environ []string) error {
 	}), nil)
 	if unknown != "" {
 		return unknownKey(unknown, "the environment")
+	}
+	if misplaced != "" {
+		return wire.InField(misplaced, wire.Errorf(wire.CodeInvalidArgument, "it stands in the configuration file alone"))
 	}
 	return err
 }
@@ -282,9 +349,10 @@ func (c *Config) applyDefaults(stopGiven bool) {
 		fill(&c.Listen, ":5000")
 	}
 	fill(&c.Namespace, "framedb")
-	fill(&c.Driver, "process")
+	fill(&c.Driver, processDriver)
 	c.fillMembership()
 	fill(&c.GossipLabel, "framedb")
+	c.fillIngest()
 	fill(&c.LogLevel, "info")
 	fill(&c.LogFormat, "text")
 	if c.DataDir != "" {
@@ -303,6 +371,14 @@ func (c *Config) fillMembership() {
 	}
 	fill(&c.RaftBind, net.JoinHostPort(c.Advertise, "5001"))
 	fill(&c.GossipBind, net.JoinHostPort(c.Advertise, "5002"))
+}
+
+func (c *Config) fillIngest() {
+	fill(&c.IngestMemoryBytes, ingest.DefaultMemoryBytes)
+	fill(&c.IngestSpoolBytes, ingest.DefaultSpoolBytes)
+	fill(&c.IngestSpoolAge, ingest.DefaultSpoolAge)
+	fill(&c.IngestSpoolMinFree, spool.DefaultMinFree)
+	fill(&c.IngestSpillAfter, ingest.DefaultSpillAfter)
 }
 
 // fillPaths sets the paths that follow from DataDir.

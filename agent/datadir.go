@@ -26,6 +26,8 @@ import (
 //	sockets/     the Redis sockets, unless socket_dir says otherwise
 //	raft/        the log and the snapshots
 //	process/     what the process driver runs
+//	spool/       frames on their way to a FrameDB that is down or slow
+//	storage/     persistent FrameDBs, their data above all
 type dataDir struct {
 	path string
 	lock *os.File
@@ -36,6 +38,8 @@ const (
 	nameFile     = "node-name"
 	passwordFile = "password"
 	raftDir      = "raft"
+	storageDir   = "storage"
+	spoolDir     = "spool"
 )
 
 // openDataDir makes the directory where needed and locks it.

@@ -14,13 +14,14 @@ type synchronizer struct {
 	*actors.Actors
 	node  wire.NodeName
 	store *raftstore.Store
+	door  frontDoor
 }
 
 var _ httpapi.Synchronizer = synchronizer{}
 
 // Degraded begins with a full disk, of which most other things come.
 func (s synchronizer) Degraded() []string {
-	wrong := s.Actors.Degraded()
+	wrong := append(s.Actors.Degraded(), s.door.degraded()...)
 	if err := s.store.DiskFull(); err != nil {
 		wrong = append([]string{fmt.Sprintf("the disk of node %s is full: %s", s.node, wire.AsError(err).Message)}, wrong...)
 	}

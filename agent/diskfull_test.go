@@ -52,7 +52,8 @@ func TestDiskFullAtTheDataDirectory(t *testing.T) {
 		filler := fmt.Sprintf("/proc/%d/root%s/filler", p.cmd.Process.Pid, p.dir)
 		fillDisk(t, filler)
 		eventually(t, 20*time.Second, func() error {
-			status, answer := p.call(http.MethodPut, "/v1/nodes/"+p.node()+"/label", fmt.Sprintf(`{"label": "l%d"}`, time.Now().UnixNano()))
+			// The log has space of its own, which these fill, though they are refused.
+			status, answer := p.call(http.MethodPost, "/v1/sources/s/mappings", fmt.Sprintf(`{"node_tag": "t", "cluster": "none", "metadata": {"x": %q}}`, strings.Repeat("x", 60<<10)))
 			if status != http.StatusInsufficientStorage || answer["code"] != "disk_full" || !strings.Contains(fmt.Sprint(answer["message"]), "free some") {
 				return fmt.Errorf("%d %v", status, answer)
 			}

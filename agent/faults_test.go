@@ -244,7 +244,7 @@ func TestStartAndStopOrder(t *testing.T) {
 	p.up()
 	p.term()
 	want := []string{"data directory", "TCP listener", "unix listener", "process driver", "Sentinel connections",
-		"Raft store", "gossip", "actors", "REST API"}
+		"Raft store", "objects", "backup targets", "ingest", "gossip", "actors", "REST API"}
 	if got := p.parts("started"); !slices.Equal(got, want) {
 		t.Errorf("started in the order\n%v, want\n%v", got, want)
 	}

@@ -84,7 +84,7 @@ func newProc(t *testing.T) *proc {
 
 func (p *proc) cleanup() {
 	p.kill()
-	for _, pid := range p.redisPIDs() {
+	for _, pid := range append(p.redisPIDs(), p.pidsOf("mariadb")...) {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	if p.t.Failed() {
@@ -184,7 +184,11 @@ func (p *proc) term() {
 
 // redisPIDs finds the Redis and Sentinel processes whose files are below the
 // data directory.
-func (p *proc) redisPIDs() []int {
+func (p *proc) redisPIDs() []int { return p.pidsOf("redis") }
+
+// pidsOf finds the processes of a program whose files are below the data
+// directory.
+func (p *proc) pidsOf(program string) []int {
 	var pids []int
 	dirs, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, d := range dirs {
@@ -194,7 +198,7 @@ func (p *proc) redisPIDs() []int {
 		cwd, err := os.Readlink(d)
 		cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(d), "cmdline"))
 		below := err == nil && strings.HasPrefix(cwd, p.dir+"/") || bytes.Contains(cmdline, []byte(p.dir+"/"))
-		if below && strings.Contains(filepath.Base(exe), "redis") {
+		if below && strings.Contains(filepath.Base(exe), program) {
 			pids = append(pids, pid)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/framedb/framedb/client/wire"
 )
@@ -29,9 +30,9 @@ func (c *Config) Validate() error {
 		{"socket_dir", checkSocketDir(c.SocketDir, c.NodeTags)},
 		{"node_name", optional(c.NodeName, c.NodeName.Validate)},
 		{"node_tag", checkTags(c.NodeTags)},
-		{"driver", oneOf(c.Driver, "process")},
+		{"driver", oneOf(c.Driver, processDriver, kubernetesDriver)},
 		{"namespace", wire.FrameDBID(c.Namespace).Validate()},
-		{"password_file", checkPassword(c.PasswordFile, c.DataDir)},
+		{"password_file", errors.Join(checkPassword(c.PasswordFile, c.DataDir), c.checkShared())},
 		{"advertise", checkAdvertise(c.Advertise)},
 		{"expect", checkExpect(c.Expect)},
 		{"max_voters", checkVoters(c.MaxVoters)},
@@ -41,6 +42,13 @@ func (c *Config) Validate() error {
 		{"join", checkEach(c.Join, checkJoin)},
 		{"redis_port", optional(c.RedisPort, func() error { return checkPort(c.RedisPort) })},
 		{"sentinel_port", checkPort(c.SentinelPort)},
+		{"storage_port", checkPort(c.StoragePort)},
+		{"ingest_memory_bytes", checkRange(c.IngestMemoryBytes, 16<<20, 1<<40)},
+		{"ingest_spool_bytes", checkRange(c.IngestSpoolBytes, 64<<20, 1<<50)},
+		{"ingest_spool_age", checkRange(c.IngestSpoolAge, time.Minute, maxSpoolAge)},
+		{"ingest_spool_min_free", checkRange(c.IngestSpoolMinFree, 1<<20, 1<<50)},
+		{"ingest_sync_every", checkRange(c.IngestSyncEvery, 0, time.Minute)},
+		{"ingest_spill_after", checkRange(c.IngestSpillAfter, time.Millisecond, time.Hour)},
 		{"log_level", oneOf(c.LogLevel, "debug", "info", "warn", "error")},
 		{"log_format", oneOf(c.LogFormat, "text", "json")},
 	}
@@ -50,7 +58,7 @@ func (c *Config) Validate() error {
 			wrong = append(wrong, wire.InField(check.key, asInvalid(check.err)))
 		}
 	}
-	return errors.Join(wrong...)
+	return errors.Join(append(wrong, checkBackupTargets(c.BackupTargets)...)...)
 }
 
 // asInvalid gives foreign errors the code of a bad value.
@@ -120,6 +128,17 @@ func checkJoin(addr string) error {
 		return nil
 	}
 	return checkHostPort(addr)
+}
+
+// maxSpoolAge is less than the time for which FrameDBs remember how far an
+// agent's frames have come.
+const maxSpoolAge = 29 * 24 * time.Hour
+
+func checkRange[T int64 | time.Duration](n, least, most T) error {
+	if n < least || n > most {
+		return wire.Errorf(wire.CodeInvalidArgument, "%v is out of range: give %v to %v", n, least, most)
+	}
+	return nil
 }
 
 func checkPort(n int) error {

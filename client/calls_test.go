@@ -51,6 +51,33 @@ func TestEachCallAsksItsRoute(t *testing.T) {
 			return expect(err, top.Master.Port == 1)
 		}},
 		{"POST /v1/clusters/a/sync ", wire.Cluster{}, func(c *client.Client) error { _, err := c.SyncCluster(ctx, "a"); return err }},
+		{`POST /v1/clusters/a/sweep {"dry_run":true}`, wire.Swept{Keys: 3}, func(c *client.Client) error {
+			swept, err := c.SweepCluster(ctx, "a", wire.SweepCluster{DryRun: true})
+			return expect(err, swept.Keys == 3)
+		}},
+		{`POST /v1/frames/cam:1/retain {"uses":[{"key":"k","by":2}]}`, wire.UseResults{Results: []wire.Used{{Count: 5}}}, func(c *client.Client) error {
+			used, err := c.RetainFrames(ctx, "cam:1", wire.RetainFrames{Uses: []wire.Use{{Key: "k", By: 2}}})
+			return expect(err, len(used) == 1 && used[0].Count == 5)
+		}},
+		{"GET /v1/leases?cluster=a&limit=7 ", wire.Leases{Leases: []wire.Lease{{ID: "me"}}}, func(c *client.Client) error {
+			all, err := c.Leases(ctx, "a", 7)
+			return expect(err, len(all) == 1 && all[0].ID == "me")
+		}},
+		{`POST /v1/leases/me%2F1 {"source":"s","ttl_ms":1000,"uses":[{"key":"k","by":1}],"add":true}`, wire.UseResults{Results: []wire.Used{{Missing: true}}}, func(c *client.Client) error {
+			used, err := c.TakeLease(ctx, "me/1", wire.TakeLease{LeasePlace: wire.LeasePlace{Source: "s"}, TTL: 1000, Uses: []wire.Use{{Key: "k", By: 1}}, Add: true})
+			return expect(err, len(used) == 1 && used[0].Missing)
+		}},
+		{`POST /v1/leases/me/renew {"cluster":"a","ttl_ms":1000}`, struct{}{}, func(c *client.Client) error {
+			return c.RenewLease(ctx, "me", wire.RenewLease{LeasePlace: wire.LeasePlace{Cluster: "a"}, TTL: 1000})
+		}},
+		{`POST /v1/leases/me/put-back {"source":"s","node_tag":"n","decrements":[{"key":"k","by":1,"sizes":[]}]}`, wire.DecrementResults{Results: []wire.Decremented{{Key: "é", Remaining: 1}}}, func(c *client.Client) error {
+			done, err := c.PutBack(ctx, "me", wire.PutBack{LeasePlace: wire.LeasePlace{Source: "s", NodeTag: "n"}, Decrements: []wire.Decrement{{Key: "k", By: 1, Sizes: []string{}}}})
+			return expect(err, len(done) == 1 && done[0].Key == "é")
+		}},
+		{`POST /v1/leases/me/release {"cluster":"a"}`, wire.LeaseReleased{Frames: 2}, func(c *client.Client) error {
+			back, err := c.ReleaseLease(ctx, "me", wire.LeasePlace{Cluster: "a"})
+			return expect(err, back.Frames == 2)
+		}},
 		{`POST /v1/sync {"adopt":true}`, map[string]any{"clusters": []string{"a", "b"}}, func(c *client.Client) error {
 			names, err := c.Synchronize(ctx, true)
 			return expect(err, len(names) == 2)
@@ -106,6 +133,47 @@ func TestEachCallAsksItsRoute(t *testing.T) {
 		{"GET /v1/credentials ", wire.Credentials{Password: "p"}, func(c *client.Client) error {
 			p, err := c.Credentials(ctx)
 			return expect(err, p == "p")
+		}},
+		{"GET /v1/credentials?framedb_id=disk ", wire.Credentials{Password: "p", User: "u", Database: "d"}, func(c *client.Client) error {
+			creds, err := c.CredentialsOf(ctx, "disk")
+			return expect(err, creds == wire.Credentials{Password: "p", User: "u", Database: "d"})
+		}},
+		{"GET /v1/storage ", []wire.PersistentInstance{{ID: "disk"}}, func(c *client.Client) error {
+			all, err := c.PersistentInstances(ctx)
+			return expect(err, len(all) == 1 && all[0].ID == "disk")
+		}},
+		{"GET /v1/storage/disk ", wire.PersistentInstance{ID: "disk", Status: wire.StorageStatus{Engine: "tidb"}}, func(c *client.Client) error {
+			one, err := c.PersistentInstance(ctx, "disk")
+			return expect(err, one.Status.Engine == wire.EngineTiDB)
+		}},
+		{`POST /v1/storage?wait=1m0s {"framedb_id":"disk","node_tag":"n","storage_size":"","replicas":{"pd":0,"tikv":3,"tidb":0},"password":"x"}`, wire.PersistentInstance{ID: "disk"}, func(c *client.Client) error {
+			spec := wire.StorageSpec{NodeTag: "n", Replicas: wire.StorageReplicas{TiKV: 3}}
+			one, err := c.CreateStorage(ctx, wire.CreateStorage{ID: "disk", StorageSpec: spec, Password: "x"}, time.Minute)
+			return expect(err, one.ID == "disk")
+		}},
+		{`PATCH /v1/storage/disk?wait=0s {"password":""}`, wire.PersistentInstance{}, func(c *client.Client) error {
+			_, err := c.UpdateStorage(ctx, "disk", wire.UpdateStorage{Password: new(string)}, 0)
+			return err
+		}},
+		{"DELETE /v1/storage/disk?wait=1s ", wire.PersistentInstance{ID: "disk"}, func(c *client.Client) error {
+			one, err := c.RemoveStorage(ctx, "disk", time.Second)
+			return expect(err, one.ID == "disk")
+		}},
+		{"GET /v1/ingestions ", []wire.Ingestion{{Source: "cam:1"}}, func(c *client.Client) error {
+			all, err := c.Ingestions(ctx)
+			return expect(err, len(all) == 1)
+		}},
+		{"GET /v1/ingestions/cam:1 ", wire.Ingestion{Source: "cam:1"}, func(c *client.Client) error {
+			one, err := c.Ingestion(ctx, "cam:1")
+			return expect(err, one.Source == "cam:1")
+		}},
+		{`PUT /v1/ingestions/cam:1 {"target":"disk"}`, wire.Ingestion{Source: "cam:1"}, func(c *client.Client) error {
+			_, err := c.PutIngestion(ctx, "cam:1", wire.IngestionSpec{Target: "disk"})
+			return err
+		}},
+		{"DELETE /v1/ingestions/cam:1 ", wire.Ingestion{Source: "cam:1"}, func(c *client.Client) error {
+			_, err := c.DeleteIngestion(ctx, "cam:1")
+			return err
 		}},
 		{"GET /v1/frames/cam:1?cursor=x&limit=5&node_tag=n ", wire.FramePage{Next: "y"}, func(c *client.Client) error {
 			p, err := c.ListFrames(ctx, "cam:1", "n", "x", 5)
@@ -374,7 +442,10 @@ func TestNamesThatLeadElsewhereAreNotSent(t *testing.T) {
 		_, err3 := c.Source(ctx, wire.SourceID(bad))
 		_, err4 := c.Resolve(ctx, wire.FrameDBID(bad))
 		_, err5 := c.LabelNode(ctx, wire.NodeName(bad), "n")
-		for i, err := range []error{err1, err2, err3, err4, err5} {
+		_, err6 := c.CredentialsOf(ctx, wire.FrameDBID(bad))
+		_, err7 := c.RemoveStorage(ctx, wire.FrameDBID(bad), 0)
+		_, err8 := c.DeleteIngestion(ctx, wire.SourceID(bad))
+		for i, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8} {
 			if !errors.Is(err, wire.ErrInvalidArgument) {
 				t.Errorf("%q in call %d: %v", bad, i+1, err)
 			}

@@ -5,16 +5,20 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/framedb/framedb/client/objects/pool"
 	"github.com/framedb/framedb/client/wire"
 )
 
 // Client talks to the v1 API of the agents. It is safe for concurrent use. What
-// it starts ends with the call that needs it.
+// it starts ends with the call that needs it, but for the connections of
+// Objects, which Close ends.
 type Client struct {
 	cfg    Config
 	log    *slog.Logger
 	agents *agents
 	made   changes
+	places *places
+	opened *pool.Pool // of Objects
 	// silence is maxSilence, but for tests.
 	silence time.Duration
 }
@@ -29,11 +33,17 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{cfg: cfg, log: cfg.Logger, agents: agents, silence: maxSilence}, nil
+	c := &Client{cfg: cfg, log: cfg.Logger, agents: agents, silence: maxSilence}
+	c.places = newPlaces(c)
+	c.opened = pool.New(pool.Config{Locator: c.places, Logger: cfg.Logger})
+	return c, nil
 }
 
 // Close closes idle connections. Calls under way go on.
-func (c *Client) Close() { c.agents.close() }
+func (c *Client) Close() {
+	c.opened.Close()
+	c.agents.close()
+}
 
 // Addr is the address that the next call will try first.
 //

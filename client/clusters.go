@@ -68,6 +68,22 @@ func (c *Client) SyncCluster(ctx context.Context, name wire.ClusterName) (wire.C
 	return ask[wire.Cluster](ctx, c, newRequest(http.MethodPost, clustersPath).at(name).sub("sync"))
 }
 
+// SweepCluster looks for what is left over of frames, and unlinks it, as the
+// cluster's owner does by itself all the time. With DryRun it looks once and
+// unlinks nothing; else it takes two minutes, and what it takes to look twice, if
+// there is something.
+//
+// Errors: ErrNotFound, ErrConflict (it is being removed), ErrUnavailable,
+// ErrOverloaded (others wait for sweeps), ErrOutcomeUnknown.
+func (c *Client) SweepCluster(ctx context.Context, name wire.ClusterName, in wire.SweepCluster) (wire.Swept, error) {
+	r := newRequest(http.MethodPost, clustersPath).at(name).sub("sweep").json(in)
+	r.wait = sweepTakes
+	return ask[wire.Swept](ctx, c, r)
+}
+
+// sweepTakes is how long a sweep may take: two looks and the grace time.
+const sweepTakes = 10 * time.Minute
+
 // Synchronize returns the clusters found in the deployment. With adopt it also
 // brings the stored state in line with what runs.
 func (c *Client) Synchronize(ctx context.Context, adopt bool) ([]wire.ClusterName, error) {

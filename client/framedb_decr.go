@@ -37,13 +37,17 @@ func (db *FrameDB) RegisterFrameDeleteChannel(source wire.SourceID) error {
 	return nil
 }
 
-// DecrBatchKeys counts frames of the source down. A decrement without sizes is
-// for the required sizes, else for those of the mapping's metadata.
+// DecrBatchKeys counts frames of the source down. A decrement without sizes
+// takes all along that the cluster knows of the source (see
+// [frames.Cluster.Learn]), and the required sizes, else those of the mapping's
+// metadata.
 //
 // With a delete channel it returns as soon as the decrements are queued, with
 // no results; they are then tried until they are applied, each exactly once.
-// Two cannot be, and are logged and left out: that of a count that is no
-// integer, and one without sizes while the metadata's are of no use. When 1,024
+// Some cannot be, and are logged and left out: that of a count that is no
+// integer, one without sizes while the metadata's are of no use, and those whose
+// answer was lost and could not be had for nine minutes: the master remembers
+// for ten that it did them, and not to count down beats to do it twice. When 1,024
 // calls wait it waits for room; Close applies what waits.
 //
 // Without one it applies them now and returns the results in their order, in
@@ -67,13 +71,13 @@ func (db *FrameDB) DecrBatchKeys(ctx context.Context, source wire.SourceID, batc
 	if d == nil {
 		return db.decrement(ctx, source, tokenOf(ctx), batch)
 	}
-	batch = slices.Clone(batch)
+	batch = slices.Clone(batch) // the caller's ends with the call
 	sizes := db.requiredSizes()
-	for i := range batch {
-		if len(batch[i].Sizes) == 0 {
-			batch[i].Sizes = sizes
+	for i, d := range batch {
+		if unsized(d) {
+			d.Sizes = sizes // only to be checked: what is required may change
 		}
-		if err := frames.CheckDecrement(batch[i]); err != nil {
+		if err := frames.CheckDecrement(d); err != nil {
 			return nil, wire.InField("decrements["+strconv.Itoa(i)+"]", err)
 		}
 	}

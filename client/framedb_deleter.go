@@ -102,11 +102,16 @@ func addUp(a, b wire.Decrement) wire.Decrement {
 	return wire.Decrement{Key: a.Key, By: a.By + b.By, Sizes: sizes}
 }
 
+// unsureFor is how long a batch is repeated that may have been applied: a minute
+// less than the master remembers its token.
+const unsureFor = frames.TokenLife - time.Minute
+
 // apply tries one batch until it is applied, cannot be, or Close gives up. The
 // token stays as long as the batch may have been applied.
 func (d *deleteChannel) apply(batch []wire.Decrement) {
 	token := newToken()
 	pauses := newPauses(forEver, maxWatchPause)
+	var unsure time.Time // since when the batch may have been applied
 	for len(batch) > 0 {
 		if d.db.lastCtx.Err() != nil {
 			d.unsent += len(batch)
@@ -118,8 +123,15 @@ func (d *deleteChannel) apply(batch []wire.Decrement) {
 		}
 		if rest := without(batch, err); len(rest) < len(batch) {
 			d.db.log.Error("frames cannot be counted down", "source", d.source, "keys", len(batch)-len(rest), "err", err)
-			batch, token = rest, newToken()
+			batch, token, unsure = rest, newToken(), time.Time{}
 			continue
+		}
+		if unsure.IsZero() && errors.Is(err, wire.ErrOutcomeUnknown) {
+			unsure = time.Now()
+		}
+		if !unsure.IsZero() && time.Since(unsure) > unsureFor {
+			d.db.log.Error("it is not known whether frames were counted down, and will not be", "source", d.source, "keys", len(batch), "err", err)
+			return
 		}
 		d.db.log.Warn("counting down is tried again", "source", d.source, "keys", len(batch), "err", err)
 		pauses.next(d.db.lastCtx, 1, 0)

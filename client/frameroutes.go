@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -53,10 +54,31 @@ func (c *Client) WriteFrame(ctx context.Context, frame wire.FrameKey, size strin
 // Errors: ErrNotFound (no such mapping), ErrUnavailable (not applied),
 // ErrOutcomeUnknown, ErrInvalidArgument with the field named.
 func (c *Client) DecrementFrames(ctx context.Context, source wire.SourceID, d wire.DecrementFrames) ([]wire.Decremented, error) {
-	type results struct {
-		Results []wire.Decremented `json:"results"`
+	return c.decrement(ctx, newRequest(http.MethodPost, framesPath).at(source).sub("decr").text(d.AppendJSON(nil)))
+}
+
+// decrement asks what is answered with wire.DecrementResults.
+func (c *Client) decrement(ctx context.Context, r request) ([]wire.Decremented, error) {
+	body, err := c.send(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	res, err := ask[results](ctx, c, newRequest(http.MethodPost, framesPath).at(source).sub("decr").json(d))
+	res, plain := wire.ReadDecrementResults(body)
+	if !plain {
+		if err := json.Unmarshal(body, &res); err != nil {
+			return nil, wire.Errorf(wire.CodeInternal, "cannot read the answer to %s %s: %v", r.method, r.path, err)
+		}
+	}
+	return res.Results, nil
+}
+
+// RetainFrames adds uses to frames of a source in one atomic step, for a
+// consumer that came late: only to counts above zero. Repeat it WithRequestID
+// to make sure of it after ErrOutcomeUnknown.
+//
+// Errors: those of DecrementFrames, ErrOverloaded (maxmemory is reached).
+func (c *Client) RetainFrames(ctx context.Context, source wire.SourceID, in wire.RetainFrames) ([]wire.Used, error) {
+	res, err := ask[wire.UseResults](ctx, c, newRequest(http.MethodPost, framesPath).at(source).sub("retain").json(in))
 	return res.Results, err
 }
 

@@ -10,10 +10,12 @@ import (
 const instancesPath = "/v1/instances"
 
 // Resolve answers FrameDB's first question: a FrameDB ID in, its URL, role and
-// health out. The role is the last one seen; see Topology for what Sentinel
-// says now.
+// health out, and the engine of a persistent one. The name of a cluster stands
+// for its master. The role is what Sentinel says now or, with a reason, the last
+// one seen.
 //
-// Errors: ErrNotFound, ErrInvalidArgument (no FrameDB can have this ID).
+// Errors: ErrNotFound, ErrInvalidArgument (no FrameDB can have this ID),
+// ErrUnavailable (no member of the cluster was started yet).
 func (c *Client) Resolve(ctx context.Context, id wire.FrameDBID) (wire.Resolved, error) {
 	return ask[wire.Resolved](ctx, c, newRequest(http.MethodGet, instancesPath).at(id))
 }

@@ -9,7 +9,10 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-const nodesPath = "/v1/nodes"
+const (
+	nodesPath       = "/v1/nodes"
+	credentialsPath = "/v1/credentials"
+)
 
 // Ping looks for an agent once, whatever Config.RetryFor says, until one
 // answers. It tells quickly that there is none; every other call waits for one
@@ -45,7 +48,7 @@ func (c *Client) Agents(ctx context.Context) ([]wire.Member, error) {
 // Errors: ErrForbidden (not asked over the agent's unix socket, or the caller
 // is neither root nor the agent's own user).
 func (c *Client) Credentials(ctx context.Context) (string, error) {
-	creds, err := ask[wire.Credentials](ctx, c, newRequest(http.MethodGet, "/v1/credentials"))
+	creds, err := ask[wire.Credentials](ctx, c, newRequest(http.MethodGet, credentialsPath))
 	return creds.Password, err
 }
 

@@ -1,10 +1,12 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -21,6 +23,10 @@ type request struct {
 	query  url.Values
 	body   []byte // nil: none
 	media  string // content type of body
+	// open, unless nil, gives a large body anew for each try, and its length.
+	open func() (io.Reader, int64)
+	// ownIDs says that what is in the body makes a second try harmless.
+	ownIDs bool
 	// wait is how long the agent was asked to wait before it answers.
 	wait time.Duration
 	// once forbids a second try when the first may have been carried out.
@@ -75,6 +81,11 @@ func (r request) json(v any) request {
 	if err != nil {
 		return r.fail(wire.Errorf(wire.CodeInvalidArgument, "the request is no JSON: %v", err))
 	}
+	return r.text(body)
+}
+
+// text is json of what is JSON already.
+func (r request) text(body []byte) request {
 	r.body, r.media = body, "application/json"
 	return r
 }
@@ -89,6 +100,14 @@ func (r request) fail(err error) request {
 		r.err = err
 	}
 	return r
+}
+
+// payload is the body of one try, and its length.
+func (r request) payload() (io.Reader, int64) {
+	if r.open != nil {
+		return r.open()
+	}
+	return bytes.NewReader(r.body), int64(len(r.body))
 }
 
 // changes reports whether the request is a mutation.

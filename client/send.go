@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -51,7 +50,7 @@ func (c *Client) sendFor(ctx context.Context, r request, limit time.Duration) ([
 		return nil, r.err
 	}
 	var id wire.RequestID
-	if r.changes() && !r.once { // net/http repeats by itself what carries an ID
+	if r.changes() && !r.once && !r.ownIDs { // net/http repeats by itself what carries an ID
 		if id = requestID(ctx); id.Validate() != nil {
 			return nil, id.Validate()
 		}
@@ -86,18 +85,20 @@ func (c *Client) sendFor(ctx context.Context, r request, limit time.Duration) ([
 // try is one attempt at one agent. It returns the whole body of a success. What
 // may be tried again is given up when the agent falls silent.
 func (c *Client) try(ctx context.Context, a *agent, r request, id wire.RequestID) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+r.wait)
+	body, length := r.payload()
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+r.wait+time.Duration(length)*sendTime)
 	defer cancel()
 	if !r.once {
 		var release func()
 		ctx, release = c.agents.guard(ctx, a, patience)
 		defer release()
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, r.url(a.base), bytes.NewReader(r.body))
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url(a.base), body)
 	if err != nil {
 		return nil, wire.Errorf(wire.CodeInvalidArgument, "%v", err)
 	}
-	if r.body != nil {
+	if r.media != "" {
+		req.ContentLength = length
 		req.Header.Set("Content-Type", r.media)
 	}
 	if id != "" {
@@ -112,14 +113,14 @@ func (c *Client) try(ctx context.Context, a *agent, r request, id wire.RequestID
 	if res.StatusCode >= http.StatusBadRequest {
 		return nil, refusal(a, res)
 	}
-	body, err := io.ReadAll(res.Body)
+	answer, err := io.ReadAll(res.Body)
 	if err != nil {
 		return nil, &transportError{addr: a.addr, err: cause(ctx, err), sent: true}
 	}
 	if r.changes() {
 		c.made.note(res)
 	}
-	return body, nil
+	return answer, nil
 }
 
 // changes is the store's index of the newest change that this client made. Each

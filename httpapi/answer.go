@@ -42,7 +42,7 @@ func (s *Server) succeed(c *gin.Context, r route, rep reply) {
 	if r.seed {
 		rep.body = envelope{Success: true, Result: rep.body}
 	}
-	b, err := json.Marshal(rep.body)
+	b, err := marshal(rep.body)
 	if err != nil {
 		s.fail(c, r, err)
 		return
@@ -58,9 +58,21 @@ func (s *Server) succeed(c *gin.Context, r route, rep reply) {
 	writeBody(c, rep.status, contentJSON, b)
 }
 
+// marshal leaves to a body how it is written, where it knows it better.
+func marshal(body any) ([]byte, error) {
+	if own, quicker := body.(interface{ AppendJSON(b []byte) []byte }); quicker {
+		return own.AppendJSON(nil), nil
+	}
+	return json.Marshal(body)
+}
+
 func writeFailure(c *gin.Context, e *wire.Error) {
 	if e.RetryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	}
+	if c.Request.Method == http.MethodHead { // whose answers have no body
+		c.Header(wire.HeaderCode, string(e.Code))
+		c.Header(wire.HeaderField, e.Field)
 	}
 	b, err := json.Marshal(wire.FailureOf(e))
 	if err != nil {

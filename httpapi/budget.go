@@ -19,6 +19,8 @@ const (
 	// maxListings bounds the lists of frames: each looks at every key of a
 	// cluster, on the one thread that serves its readers and writers too.
 	maxListings = 2
+	// maxSweeps bounds the sweeps that callers wait for.
+	maxSweeps = 2
 	// maxStreams bounds the event streams.
 	maxStreams = 4096
 )

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -108,7 +109,7 @@ func derivedID(key wire.RequestID, what string, body any) (wire.RequestID, error
 
 // createClusters creates clusters with one spec, all or none, and waits until
 // they are ready or ?wait= has passed; the work goes on then.
-func (s *Server) createClusters(c *gin.Context, names []wire.ClusterName, spec wire.ClusterSpec) ([]wire.Cluster, error) {
+func (s *Server) createClusters(c *gin.Context, names []wire.ClusterName, spec wire.ClusterSpec, metadata json.RawMessage) ([]wire.Cluster, error) {
 	p, cancel, err := s.pauseOf(c)
 	if err != nil {
 		return nil, err
@@ -120,26 +121,32 @@ func (s *Server) createClusters(c *gin.Context, names []wire.ClusterName, spec w
 			return nil, err
 		}
 	}
-	if err := firstError(spec.Validate(), s.checkAlive(names, spec.NodeTag)); err != nil {
+	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
-	list, _, err := propose[[]wire.Cluster](s, c, state.CreateClusters{Names: names, Spec: spec})
+	if v := s.cfg.Store.View(); !slices.ContainsFunc(names, func(n wire.ClusterName) bool { return taken(v, wire.FrameDBID(n)) }) {
+		if err := s.checkAlive(v, spec.NodeTag); err != nil {
+			return nil, err
+		}
+	}
+	list, _, err := propose[[]wire.Cluster](s, c, state.CreateClusters{Names: names, Spec: spec, Metadata: metadata})
 	if err != nil {
 		return nil, err
 	}
 	return s.awaitReady(p, list)
 }
 
-// checkAlive refuses a tag that no live node carries: nobody would own the
-// clusters. Names that exist are for the store to refuse, or to answer again
-// when this is a retry.
-func (s *Server) checkAlive(names []wire.ClusterName, tag wire.NodeTag) error {
-	v := s.cfg.Store.View()
-	for _, name := range names {
-		if _, exists := v.Cluster(name); exists {
-			return nil
-		}
-	}
+// taken reports whether a cluster or a persistent FrameDB has the name. That is
+// for the store to refuse, or to answer again when this is a retry.
+func taken(v *state.View, id wire.FrameDBID) bool {
+	_, memory := v.Cluster(wire.ClusterName(id))
+	_, storage := v.Persistent(id)
+	return memory || storage
+}
+
+// checkAlive refuses a tag that no live node carries: nobody would own what is
+// created there.
+func (s *Server) checkAlive(v *state.View, tag wire.NodeTag) error {
 	for _, n := range v.NodesWithTag(tag) {
 		if s.alive(n.Name) {
 			return nil
@@ -187,14 +194,21 @@ func (s *Server) awaitReady(p pause, list []wire.Cluster) ([]wire.Cluster, error
 
 func (s *Server) awaitOne(p pause, c *wire.Cluster) error {
 	generation, created := c.Generation, c.CreateIndex
+	return s.await(p, func(v *state.View) bool {
+		now, found := v.Cluster(c.Name)
+		if !found || now.CreateIndex != created {
+			return true // gone
+		}
+		*c = *now
+		return c.Status.Phase == wire.PhaseRemoving || isReady(c, generation)
+	})
+}
+
+// await waits until the store is as it should be, or the pause is over.
+func (s *Server) await(p pause, done func(*state.View) bool) error {
 	for {
 		v := s.cfg.Store.View()
-		now, found := v.Cluster(c.Name)
-		if found && now.CreateIndex == created {
-			*c = *now
-		}
-		gone := !found || now.CreateIndex != created
-		if gone || c.Status.Phase == wire.PhaseRemoving || isReady(c, generation) {
+		if done(v) {
 			return nil
 		}
 		if v.Changed(p) != nil {
@@ -219,14 +233,10 @@ func (s *Server) removeCluster(c *gin.Context, name wire.ClusterName) (res wire.
 // awaitGone waits until a cluster whose removal was applied at index is gone,
 // or the pause is over.
 func (s *Server) awaitGone(p pause, name wire.ClusterName, index uint64) (gone bool, err error) {
-	for {
-		v := s.cfg.Store.View()
+	err = s.await(p, func(v *state.View) bool {
 		now, found := v.Cluster(name)
-		if !found || now.CreateIndex > index {
-			return true, nil
-		}
-		if v.Changed(p) != nil {
-			return false, p.over()
-		}
-	}
+		gone = !found || now.CreateIndex > index
+		return gone
+	})
+	return gone, err
 }

@@ -28,20 +28,31 @@ const (
 // and of a field that stands twice the last one counts, as it was there. need
 // lists the required fields.
 func lenient[In any](f func(*gin.Context, *In) (reply, error), need ...string) handler {
-	return takes(newDecoder[In](false, need), f)
+	return takes(newDecoder[In](false, need), nil, f)
 }
 
 // strict makes a handler of the v1 API: an unknown field is refused, and so is
 // one that stands twice.
 func strict[In any](f func(*gin.Context, *In) (reply, error), need ...string) handler {
-	return takes(newDecoder[In](true, need), f)
+	return takes(newDecoder[In](true, need), nil, f)
 }
 
-func takes[In any](d decoder, f func(*gin.Context, *In) (reply, error)) handler {
+// quick is strict for bodies of which there are many large ones: read knows
+// them as programs write them, and leaves the others to the decoder.
+func quick[In any](read func(body []byte) (in In, plain bool), f func(*gin.Context, *In) (reply, error), need ...string) handler {
+	return takes(newDecoder[In](true, need), read, f)
+}
+
+func takes[In any](d decoder, read func([]byte) (In, bool), f func(*gin.Context, *In) (reply, error)) handler {
 	return func(c *gin.Context) (reply, error) {
 		body, err := readBody(c, wire.MaxBody, eagerBody)
 		if err != nil {
 			return reply{}, err
+		}
+		if read != nil {
+			if in, plain := read(body); plain {
+				return f(c, &in)
+			}
 		}
 		in := new(In)
 		if err := d.decode(body, in); err != nil {
@@ -172,6 +183,7 @@ type field struct {
 	index []int
 	want  string // what a caller is told to send
 	elem  *shape // of a list of structs
+	inner *shape // of a struct, or a pointer to one
 }
 
 func shapeOf(t reflect.Type) *shape {
@@ -185,9 +197,23 @@ func shapeOf(t reflect.Type) *shape {
 		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
 			fd.elem = shapeOf(f.Type.Elem())
 		}
+		if t := structIn(f.Type); t != nil {
+			fd.inner = shapeOf(t)
+		}
 		s.fields[name] = fd
 	}
 	return s
+}
+
+// structIn is the struct that a type is, or points at; nil when it is none.
+func structIn(t reflect.Type) reflect.Type {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	return t
 }
 
 // wants tells in words which JSON a Go type takes.
@@ -206,6 +232,8 @@ func wants(t reflect.Type) string {
 		return "a whole number"
 	case reflect.Slice:
 		return "a list, each element " + wants(t.Elem())
+	case reflect.Map:
+		return "an object, each value " + wants(t.Elem())
 	default:
 		return "an object"
 	}

@@ -39,3 +39,10 @@ func (s *Server) DataPaths() int {
 	defer s.paths.mu.Unlock()
 	return len(s.paths.known)
 }
+
+// TransferMemory is how many bytes of memory transfers of objects hold now.
+func (s *Server) TransferMemory() int64 {
+	s.transfers.mu.Lock()
+	defer s.transfers.mu.Unlock()
+	return maxTransferMemory - s.transfers.left
+}

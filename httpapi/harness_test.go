@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/framedb/framedb/client/objects/pool"
 	"github.com/framedb/framedb/client/sentinel"
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/httpapi"
@@ -113,7 +114,23 @@ func owner(s *store, cmd state.Command) {
 		s.report(c.Name)
 	case state.RemoveCluster:
 		s.Propose(context.Background(), "", state.PurgeCluster{Name: c.Name})
+	case state.CreateStorage:
+		s.reportStorage(c.ID)
+	case state.UpdateStorage:
+		s.reportStorage(c.ID)
+	case state.RemoveStorage:
+		s.Propose(context.Background(), "", state.PurgeStorage{ID: c.ID})
 	}
+}
+
+// reportStorage says as the owner that a MariaDB runs.
+func (s *store) reportStorage(id wire.FrameDBID) {
+	s.Propose(context.Background(), "", state.AssignOwner{Item: state.Item{Storage: id}, Owner: "n1"})
+	row, _ := s.View().Persistent(id)
+	s.Propose(context.Background(), "", state.ReportStorage{ID: id, Status: wire.StorageStatus{
+		Phase: wire.PhaseReady, ObservedGeneration: row.Generation, Engine: wire.EngineMariaDB, Version: "10.11", URL: "mysql://127.0.0.1:4000",
+		Socket: "/run/f/" + string(id) + ".sock", Node: "n1", Ready: wire.StorageReplicas{TiDB: 1}, Owner: row.Status.Owner, OwnerEpoch: row.Status.OwnerEpoch,
+	}})
 }
 
 // report says as the owner that all members of a cluster run, the first one as
@@ -255,6 +272,17 @@ func newAPI(t testing.TB, change ...func(*httpapi.Config)) *api {
 	for _, f := range change {
 		f(&a.cfg)
 	}
+	if a.cfg.Objects == nil {
+		opened := pool.New(pool.Config{
+			Locator:   httpapi.Locator{Node: "n1", Password: a.cfg.Password, View: a.store.View},
+			Sentinels: a.cfg.Sentinels, Logger: a.cfg.Logger,
+		})
+		t.Cleanup(func() { opened.Close() })
+		a.cfg.Objects = opened
+	}
+	if a.cfg.Ingest == nil {
+		a.cfg.Ingest = &door{known: "cam-1"}
+	}
 	server, err := httpapi.New(a.cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -270,8 +298,8 @@ func newAPI(t testing.TB, change ...func(*httpapi.Config)) *api {
 	return a
 }
 
-// populate makes clusters alpha and beta on node-1 and sources cam-1 and cam-2
-// that write to them.
+// populate makes clusters alpha and beta on node-1, sources cam-1 and cam-2
+// that write to them, an ingestion of cam-1, and the persistent FrameDB disk-1.
 func (a *api) populate() *api {
 	a.t.Helper()
 	for _, name := range []wire.ClusterName{"alpha", "beta"} {
@@ -281,6 +309,9 @@ func (a *api) populate() *api {
 	for _, source := range []wire.SourceID{"cam-1", "cam-2"} {
 		a.store.must(a.t, state.CreateMapping{Source: source, NodeTag: "node-1", Metadata: json.RawMessage(`{"sizes":["8x8"],"ref_count":2}`)})
 	}
+	a.store.must(a.t, state.CreateStorage{ID: "disk-1", Spec: wire.StorageSpec{NodeTag: "node-1"}})
+	a.store.reportStorage("disk-1")
+	a.store.must(a.t, state.PutIngestion{Source: "cam-1", Spec: wire.IngestionSpec{Ack: wire.AckMaster}})
 	return a
 }
 

@@ -75,7 +75,10 @@ type Config struct {
 	Raft      Raft
 	Sync      Synchronizer
 	Sentinels *sentinel.Client
-	Password  string // of Redis, for /v1/credentials and the frames routes
+	Objects   Objects
+	Backups   Backups // nil where there are no backup targets
+	Ingest    Ingest  // nil where no frames are taken in
+	Password  string  // of Redis, for /v1/credentials and the frames routes
 	// Members tells the agents as gossip and Raft know them now.
 	Members func() []wire.Member
 	// Ready returns nil when the agent can answer, else why not. Until it did so
@@ -102,12 +105,19 @@ type Server struct {
 	// wasReady is true once Ready returned nil.
 	wasReady atomic.Bool
 	paths    *dataPaths
-	budget   *budget                     // bytes of frames in hand
-	answers  *budget                     // bytes of large answers
-	listings *budget                     // lists of frames
-	streams  *budget                     // event streams
-	others   *http.Client                // to other agents
-	origin   *http.CrossOriginProtection // of checkBrowser
+	budget   *budget // bytes of frames in hand
+	answers  *budget // bytes of large answers
+	listings *budget // lists of frames
+	sweeps   *budget // sweeps of clusters
+	streams  *budget // event streams
+
+	transfers      *budget // bytes of memory for objects on their way
+	objectListings *budget // lists of objects
+	backupWork     *budget // backups, restores and verifications
+	ingestStreams  *budget // streams of frames
+
+	others *http.Client                // to other agents
+	origin *http.CrossOriginProtection // of checkBrowser
 	// stopping ends when Shutdown begins; whoever waits on purpose waits on it.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -122,9 +132,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, metrics: m, paths: newDataPaths(cfg),
-		budget: newBudget(maxFrameBytes), answers: newBudget(maxAnswerBytes), listings: newBudget(maxListings),
-		streams: newBudget(min(maxStreams, int64(cfg.connections())/2)),
-		others:  &http.Client{Transport: &http.Transport{IdleConnTimeout: idleTimeout}}, origin: http.NewCrossOriginProtection(),
+		budget: newBudget(maxFrameBytes), answers: newBudget(maxAnswerBytes), listings: newBudget(maxListings), sweeps: newBudget(maxSweeps),
+		streams:   newBudget(min(maxStreams, int64(cfg.connections())/2)),
+		transfers: newBudget(maxTransferMemory), objectListings: newBudget(maxObjectListings), backupWork: newBudget(maxBackupWork),
+		ingestStreams: newBudget(min(maxIngestStreams, int64(cfg.connections())/2)),
+		others:        &http.Client{Transport: &http.Transport{IdleConnTimeout: idleTimeout}}, origin: http.NewCrossOriginProtection(),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{

@@ -35,7 +35,7 @@ func TestDocumentIsValidOpenAPI31(t *testing.T) {
 	}
 }
 
-var ginParam = regexp.MustCompile(`:(\w+)`)
+var ginParam = regexp.MustCompile(`[:*](\w+)`)
 
 // Every route is described and everything described is served.
 func TestDocumentAndRoutesAgree(t *testing.T) {
@@ -122,7 +122,7 @@ func (c contract) verify(t *testing.T, e endpoint, path, body string, r answer) 
 	item := c.doc.Paths.Value(described)
 	req := httptest.NewRequest(e.method, path, strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
-	if e.method == "PUT" && strings.HasPrefix(e.route, "/v1/frames") {
+	if e.method == "PUT" && (strings.HasPrefix(e.route, "/v1/frames") || strings.HasPrefix(e.route, "/v1/framedbs")) {
 		req.Header.Set("Content-Type", "application/octet-stream")
 	}
 	in := &openapi3filter.RequestValidationInput{
@@ -147,7 +147,9 @@ func pathParams(t testing.TB, route, path string) map[string]string {
 	params := map[string]string{}
 	values := strings.Split(path, "/")
 	for i, name := range strings.Split(route, "/") {
-		if !strings.HasPrefix(name, ":") {
+		if name == "*key" {
+			values[i] = strings.Join(values[i:], "/")
+		} else if !strings.HasPrefix(name, ":") {
 			continue
 		}
 		value, err := url.PathUnescape(values[i])
@@ -194,6 +196,14 @@ func TestFrameAnswersFitTheDocument(t *testing.T) {
 		{"PUT /v1/frames/:source/:frame/:size", frame + "/8x8?count=1&node_tag=node-1", "pixels"},
 		{"GET /v1/frames/:source", "/v1/frames/cam?limit=10", ""},
 		{"GET /v1/frames/:source/:key", frame + "__8x8", ""},
+		{"POST /v1/frames/:source/retain", "/v1/frames/cam/retain", `{"uses":[{"key":"ref__cam?0?0__7","by":2},{"key":"ref__cam?0?0__8","by":2}]}`},
+		{"POST /v1/leases/:lease", "/v1/leases/me", `{"source":"cam","ttl_ms":60000,"uses":[{"key":"ref__cam?0?0__7","by":1}]}`},
+		{"GET /v1/leases", "/v1/leases?cluster=real", ""},
+		{"POST /v1/leases/:lease/renew", "/v1/leases/me/renew", `{"cluster":"real","ttl_ms":60000}`},
+		{"POST /v1/leases/:lease/put-back", "/v1/leases/me/put-back", `{"cluster":"real","decrements":[{"key":"ref__cam?0?0__7","by":1}]}`},
+		{"POST /v1/leases/:lease/renew", "/v1/leases/me/renew", `{"cluster":"real","ttl_ms":60000}`},
+		{"POST /v1/leases/:lease/release", "/v1/leases/me/release", `{"cluster":"real"}`},
+		{"POST /v1/clusters/:name/sweep", "/v1/clusters/real/sweep", `{"dry_run":true}`},
 		{"POST /v1/frames/:source/decr", "/v1/frames/cam/decr", `{"decrements":[{"key":"ref__cam?0?0__7","by":1,"sizes":["8x8"]}]}`},
 		{"POST /v1/frames/:source/decr", "/v1/frames/cam/decr", `{"decrements":[{"key":"ref__cam?0?0__7","by":1,"sizes":["8x8"]}]}`},
 		{"GET /v1/frames/:source/:key", frame + "__8x8", ""},

@@ -98,6 +98,12 @@ func checkRoles(t *testing.T, a *api, master, slave *redistest.Server) {
 	if topology.Master != master.Endpoint || len(topology.Replicas) != 1 || topology.Replicas[0] != slave.Endpoint {
 		t.Errorf("topology %+v", topology)
 	}
+	if r := decoded[wire.Resolved](t, a.get("/v1/instances/real").want(t, 200)); r.Port != master.Port || r.Role != wire.RoleMaster || r.Reason != "" {
+		t.Errorf("the cluster's name stands for %+v", r)
+	}
+	if r := result[map[string]any](t, a.get("/framedb/instances/real")); r["port"] != float64(master.Port) || r["role"] != "master" {
+		t.Errorf("the FrameDB in memory is %v", r)
+	}
 	for i := range 2 {
 		r := decoded[wire.Resolved](t, a.get(fmt.Sprintf("/v1/instances/real-redis-node-%d", i)).want(t, 200))
 		want := wire.RoleReplica

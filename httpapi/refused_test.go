@@ -17,12 +17,20 @@ func badNames(field string) []string {
 		return []string{"", long, "../x", "ünï", "Upper", "-a", "a_b", "a b", "a\x00", "日本"}
 	case "nodeName":
 		return []string{"", long, "../x", "ünï", "Upper", "-a", "a..b"}
-	case "nodeTag", "node_tag", "framedbName", "label":
+	case "node_id":
+		return []string{"", long, "../x", "ünï", "-a", "a/b", "a b"}
+	case "nodeTag", "node_tag", "framedbName", "label", "node_selector":
 		return []string{"", long, "../x", "ünï", "-a", "a/b", "a b"}
 	case "sourceId":
 		return []string{"", long, "../x", "ünï", "-a", "a?b", "a__b", "a/b"}
 	}
 	return nil
+}
+
+// tagIsOptional are the routes that choose among a source's mappings themselves
+// when no node tag is given.
+var tagIsOptional = map[string]bool{
+	"/v1/frames/:source/decr": true, "/v1/frames/:source/retain": true, "/v1/leases/:lease": true,
 }
 
 // Every field that takes a name refuses what is none, under the name that the
@@ -34,7 +42,10 @@ func TestBadNames(t *testing.T) {
 	for _, e := range endpoints() {
 		for field := range e.fields(t) {
 			for _, name := range badNames(field) {
-				optional := e.v1() && (field == "cluster" || field == "label" || e.route == "/v1/frames/:source/decr")
+				if strings.HasSuffix(e.route, "/backups") {
+					continue // names of backups have a rule of their own
+				}
+				optional := e.v1() && (field == "cluster" || field == "label" || tagIsOptional[e.route])
 				if name == "" && optional {
 					continue
 				}
@@ -284,6 +295,45 @@ func TestFramesThatAreRefused(t *testing.T) {
 		{decr(`[{"key":"ref__cam-1?0?0__7","by":1,"sizes":[1]}]`), bad, "decrements[0].sizes"},
 		{decr(`[{"key":"ref__cam-1?0?0__7","by":1,"count":2}]`), wire.CodeUnknownField, "decrements[0].count"},
 		{decr(`[{"key":"ref__cam-1?0?0__7","by":1,"by":2}]`), bad, "decrements[0].by"},
-		{decr("[" + strings.Repeat(good+",", wire.MaxDecrements) + good + "]"), bad, "decrements"},
+		{decr("[" + strings.Repeat(good+",", wire.MaxDecrements) + good + "]"), wire.CodeTooLarge, "decrements"},
+	})
+}
+
+func TestLeasesAndSweepsThatAreRefused(t *testing.T) {
+	const bad = wire.CodeInvalidArgument
+	use := func(place, ttl, uses string) string {
+		return `POST /v1/leases/me {` + place + `,"ttl_ms":` + ttl + `,"uses":` + uses + `}`
+	}
+	const good, here = `[{"key":"ref__cam-1?0?0__7","by":1}]`, `"source":"cam-1"`
+	newAPI(t).populate().refuses(t, []refusal{
+		{`POST /v1/frames/cam-1/retain {"uses":[]}`, bad, "uses"},
+		{`POST /v1/frames/cam-1/retain {"uses":[{"key":"ref__cam-2?0?0__7","by":1}]}`, bad, "uses[0]"},
+		{`POST /v1/frames/cam-1/retain {"uses":[{"key":"cam-1?0?0__7__8x8","by":1}]}`, bad, "uses[0]"},
+		{`POST /v1/frames/cam-1/retain {"uses":[{"key":"ref__cam-1?0?0__7","by":-1}]}`, bad, "uses[0]"},
+		{`POST /v1/frames/cam-1/retain {"uses":[{"key":"ref__cam-1?0?0__7","by":1,"sizes":[]}]}`, wire.CodeUnknownField, "uses[0].sizes"},
+		{`POST /v1/frames/cam-1/retain {"uses":[{"key":"ref__cam-1?0?0__7","by":1},{"key":"ref__cam-1?0?0__7","by":1}]}`, bad, "uses[1]"},
+		{`POST /v1/frames/cam-9/retain {"uses":[{"key":"ref__cam-9?0?0__7","by":1}]}`, wire.CodeNotFound, ""},
+		{use(here, `999`, good), bad, "ttl_ms"},
+		{use(here, `86400001`, good), bad, "ttl_ms"},
+		{use(here, `"1s"`, good), bad, "ttl_ms"},
+		{use(here, `5000`, `[]`), bad, "uses"},
+		{use(here, `5000`, `[{"key":"ref__cam-2?0?0__7","by":1}]`), bad, "uses[0]"},
+		{use(here, `5000`, `[{"key":"ref__cam-1?0?0__7","by":0}]`), bad, "uses[0]"},
+		{use(here+`,"cluster":"alpha"`, `5000`, good), bad, "source"},
+		{use(`"node_tag":"node-1"`, `5000`, good), bad, "source"},
+		{use(`"cluster":"alpha","node_tag":"node-1"`, `5000`, good), bad, "node_tag"},
+		{use(`"cluster":"nobody"`, `5000`, good), wire.CodeNotFound, "cluster"},
+		{use(`"cluster":"../x"`, `5000`, good), bad, "cluster"},
+		{`POST /v1/leases/caf%C3%A9/release {"cluster":"alpha"}`, bad, "lease"},
+		{`POST /v1/leases/me/release {}`, bad, "source"},
+		{`POST /v1/leases/me/renew {"cluster":"alpha","ttl_ms":0}`, bad, "ttl_ms"},
+		{`POST /v1/leases/me/put-back {"cluster":"alpha","decrements":[]}`, bad, "decrements"},
+		{`POST /v1/leases/me/put-back {"source":"cam-1","decrements":[{"key":"ref__cam-2?0?0__7","by":1}]}`, bad, "decrements[0]"},
+		{`GET /v1/leases`, bad, "cluster"},
+		{`GET /v1/leases?cluster=nobody`, wire.CodeNotFound, "cluster"},
+		{`GET /v1/leases?cluster=alpha&limit=0`, bad, "limit"},
+		{`POST /v1/clusters/nobody/sweep {"dry_run":true}`, wire.CodeNotFound, "name"},
+		{`POST /v1/clusters/alpha/sweep {"dry_run":1}`, bad, "dry_run"},
+		{`POST /v1/clusters/alpha/sweep {"dryRun":true}`, wire.CodeUnknownField, "dryRun"},
 	})
 }

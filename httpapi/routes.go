@@ -13,7 +13,7 @@ func (s *Server) routes() []route {
 }
 
 // seedRoutes are the first FrameDB's. With each stand the fields that it
-// requires; all are POST but one.
+// requires. All are POST but one, and those under /framedb, which came later.
 func (s *Server) seedRoutes() []route {
 	routes := []route{
 		post("/cluster/createCluster", lenient(s.seedCreateCluster, specFields("clusterName")...)),
@@ -49,6 +49,17 @@ func (s *Server) seedRoutes() []route {
 		post("/nodes/unlabelFramedbNode", lenient(s.seedUnlabelNode, "nodeName")),
 		post("/nodes/getFramedbPods", lenient(s.seedGetPods, "nodeName")),
 		post("/nodes/getFramedbNodes", lenient(s.seedGetFramedbNodes, "nodeTag")),
+
+		get("/framedb/persistent-instances", s.seedListStorage),
+		post("/framedb/persistent-instances", lenient(s.seedCreateStorage, "framedb_id")),
+		get("/framedb/persistent-instances/:framedb_id", s.seedGetStorage),
+		{method: http.MethodDelete, path: "/framedb/persistent-instances/:framedb_id", handle: s.seedRemoveStorage},
+		post("/framedb/persistent-instances/:framedb_id/update", lenient(s.seedUpdateStorage)),
+		get("/framedb/instances", s.seedListMemory),
+		post("/framedb/instances", lenient(s.seedCreateMemory, "framedb_id")),
+		get("/framedb/instances/:framedb_id", s.seedGetMemory),
+		{method: http.MethodDelete, path: "/framedb/instances/:framedb_id", handle: s.seedRemoveMemory},
+		post("/framedb/instances/:framedb_id/config", s.seedConfigMemory()),
 	}
 	for i := range routes {
 		routes[i].seed = true
@@ -65,10 +76,25 @@ func (s *Server) v1Routes() []route {
 		{method: http.MethodDelete, path: "/v1/clusters/:name", handle: s.v1RemoveCluster},
 		get("/v1/clusters/:name/topology", s.v1Topology),
 		post("/v1/clusters/:name/sync", s.v1SyncCluster),
+		post("/v1/clusters/:name/sweep", strict(s.v1SweepCluster)),
 		post("/v1/sync", strict(s.v1Sync, "adopt")),
 
 		get("/v1/instances", s.reads(s.v1ListInstances, wire.TableInstances, wire.TablePersistent)),
 		get("/v1/instances/:framedb_id", s.v1GetInstance()),
+
+		get("/v1/storage", s.reads(s.v1ListStorage, wire.TablePersistent)),
+		post("/v1/storage", strict(s.v1CreateStorage, "framedb_id", "node_tag")),
+		get("/v1/storage/:framedb_id", s.reads(s.v1GetStorage, wire.TablePersistent)),
+		{method: http.MethodPatch, path: "/v1/storage/:framedb_id", handle: strict(s.v1UpdateStorage)},
+		{method: http.MethodDelete, path: "/v1/storage/:framedb_id", handle: s.v1RemoveStorage},
+
+		get("/v1/ingestions", s.reads(s.v1ListIngestions, wire.TableIngestions)),
+		get("/v1/ingestions/:source", s.reads(s.v1GetIngestion, wire.TableIngestions)),
+		{method: http.MethodPut, path: "/v1/ingestions/:source", handle: strict(s.v1PutIngestion)},
+		{method: http.MethodDelete, path: "/v1/ingestions/:source", handle: s.v1DeleteIngestion},
+
+		get("/v1/ingest", s.v1IngestStatus),
+		post("/v1/ingest/:source", s.v1Ingest),
 
 		get("/v1/sources", s.reads(s.v1ListSources, wire.TableMappings)),
 		get("/v1/sources/:source", s.reads(s.v1GetSource, wire.TableMappings, wire.TableInstances)),
@@ -79,7 +105,27 @@ func (s *Server) v1Routes() []route {
 		get("/v1/frames/:source", s.v1ListFrames),
 		get("/v1/frames/:source/:key", s.v1GetFrame),
 		{method: http.MethodPut, path: "/v1/frames/:source/:frame/:size", handle: s.v1PutFrame},
-		post("/v1/frames/:source/decr", strict(s.v1Decrement, "decrements")),
+		post("/v1/frames/:source/decr", quick(wire.ReadDecrementFrames, s.v1Decrement, "decrements")),
+		post("/v1/frames/:source/retain", strict(s.v1Retain, "uses")),
+
+		get("/v1/leases", s.v1ListLeases),
+		post("/v1/leases/:lease", strict(s.v1TakeLease, "ttl_ms", "uses")),
+		post("/v1/leases/:lease/renew", strict(s.v1RenewLease, "ttl_ms")),
+		post("/v1/leases/:lease/put-back", strict(s.v1PutBack, "decrements")),
+		post("/v1/leases/:lease/release", strict(s.v1ReleaseLease)),
+
+		get("/v1/framedbs/:framedb_id/objects", s.v1ListObjects),
+		get("/v1/framedbs/:framedb_id/objects/*key", s.v1GetObject),
+		{method: http.MethodHead, path: "/v1/framedbs/:framedb_id/objects/*key", handle: s.v1HeadObject},
+		{method: http.MethodPut, path: "/v1/framedbs/:framedb_id/objects/*key", handle: s.v1PutObject},
+		{method: http.MethodDelete, path: "/v1/framedbs/:framedb_id/objects/*key", handle: s.v1DeleteObject},
+
+		get("/v1/backup-targets", s.v1ListBackupTargets),
+		get("/v1/framedbs/:framedb_id/backups", s.v1ListBackups),
+		post("/v1/framedbs/:framedb_id/backups", strict(s.v1CreateBackup, "target")),
+		{method: http.MethodDelete, path: "/v1/framedbs/:framedb_id/backups/:backup", handle: s.v1DeleteBackup},
+		post("/v1/framedbs/:framedb_id/backups/:backup/restore", strict(s.v1RestoreBackup, "target")),
+		post("/v1/framedbs/:framedb_id/backups/:backup/verify", strict(s.v1VerifyBackup, "target")),
 
 		get("/v1/nodes", s.reads(s.v1ListNodes, wire.TableNodes)),
 		{method: http.MethodPut, path: "/v1/nodes/:name/label", handle: strict(s.v1LabelNode, "label")},

@@ -59,7 +59,7 @@ func (in *seedSpec) spec() wire.ClusterSpec {
 }
 
 func (s *Server) seedCreateCluster(c *gin.Context, in *seedCreateCluster) (reply, error) {
-	list, err := s.createClusters(c, []wire.ClusterName{in.Cluster}, in.spec())
+	list, err := s.createClusters(c, []wire.ClusterName{in.Cluster}, in.spec(), nil)
 	if err != nil {
 		return reply{}, err
 	}
@@ -71,7 +71,7 @@ func (s *Server) seedCreateClusters(c *gin.Context, in *seedCreateClusters) (rep
 	if err != nil {
 		return reply{}, err
 	}
-	list, err := s.createClusters(c, names, in.spec())
+	list, err := s.createClusters(c, names, in.spec(), nil)
 	if err != nil {
 		return reply{}, respell(err, map[string]string{"name": "clusterPrefix"})
 	}
@@ -90,6 +90,8 @@ func (in *seedCreateClusters) names() ([]wire.ClusterName, error) {
 	switch {
 	case in.Count < 1 || in.Count > wire.MaxClustersPerCall:
 		return nil, wire.InField("nClusters", wire.Errorf(wire.CodeInvalidArgument, "%d is out of range: give 1 to %d", in.Count, wire.MaxClustersPerCall))
+	case in.Replicas > 0 && in.Replicas <= wire.MaxReplicas && in.Count*in.Replicas > wire.MaxMembersPerCall:
+		return nil, wire.InField("nClusters", wire.Errorf(wire.CodeInvalidArgument, "%d clusters of %d replicas are %d members: at most %d are allowed in one call", in.Count, in.Replicas, in.Count*in.Replicas, wire.MaxMembersPerCall))
 	case in.Start < 0 || in.Start > maxStartIndex:
 		return nil, wire.InField("startIndex", wire.Errorf(wire.CodeInvalidArgument, "%d is out of range: give 0 to %d", in.Start, maxStartIndex))
 	case in.Prefix == "":
@@ -104,6 +106,9 @@ func (in *seedCreateClusters) names() ([]wire.ClusterName, error) {
 	}
 	return names, nil
 }
+
+// stateRemoved is what is said of what is gone.
+const stateRemoved = "removed"
 
 // removedInfo is the answer of removeCluster: what became of the cluster and
 // where its sources went.
@@ -126,7 +131,7 @@ func (s *Server) seedRemoveCluster(c *gin.Context, in *seedCluster) (reply, erro
 	res := removedInfo{ID: in.Cluster, State: string(wire.PhaseRemoving), RemovedCluster: moved}
 	gone, err := s.awaitGone(p, in.Cluster, index)
 	if gone {
-		res.State = "removed"
+		res.State = stateRemoved
 	}
 	return reply{body: res}, err
 }

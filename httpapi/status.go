@@ -82,18 +82,15 @@ func (s *Server) degraded(v *state.View, members []wire.Member) []string {
 			list = append(list, fmt.Sprintf("cluster %s: %s", c.Name, c.Status.Reason))
 		}
 	}
+	for _, p := range v.PersistentInstances() {
+		if p.Status.Phase == wire.PhaseDegraded {
+			list = append(list, fmt.Sprintf("persistent FrameDB %s: %s", p.ID, p.Status.Reason))
+		}
+	}
 	for _, m := range members {
 		if !m.Alive {
 			list = append(list, fmt.Sprintf("agent %s does not answer", m.Name))
 		}
 	}
 	return list
-}
-
-func (s *Server) v1Credentials(c *gin.Context) (reply, error) {
-	if !trusted(c.Request) {
-		return reply{}, wire.Errorf(wire.CodeForbidden, "only root and the agent's own user may ask, on the agent's unix socket")
-	}
-	c.Header("Cache-Control", "no-store")
-	return ok(wire.Credentials{Password: s.cfg.Password})
 }

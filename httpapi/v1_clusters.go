@@ -25,7 +25,7 @@ func clusterIn(v *state.View, name wire.ClusterName) (*wire.Cluster, error) {
 }
 
 func (s *Server) v1CreateCluster(c *gin.Context, in *wire.CreateCluster) (reply, error) {
-	list, err := s.createClusters(c, []wire.ClusterName{in.Name}, in.ClusterSpec)
+	list, err := s.createClusters(c, []wire.ClusterName{in.Name}, in.ClusterSpec, in.Metadata)
 	if err != nil {
 		return reply{}, err
 	}

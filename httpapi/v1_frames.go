@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"regexp"
 
 	"github.com/gin-gonic/gin"
 
@@ -191,16 +190,14 @@ func (s *Server) putFrame(c *gin.Context, to destination, key wire.FrameKey, siz
 	})
 }
 
-var sizeShape = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9.]{0,63}$`)
-
 // parseFrame reads {frame}, which is P__n, and {size}.
 func parseFrame(source wire.SourceID, frame, size string) (wire.FrameKey, string, error) {
 	key, isFrame := wire.ParseCountKey("ref__" + frame)
 	if !isFrame {
 		return key, "", wire.InField("frame", wire.Errorf(wire.CodeInvalidArgument, "%q is no frame: give <source>?<updates>?<restarts>__<n>, percent-encoded", clip(frame)))
 	}
-	if !sizeShape.MatchString(size) {
-		return key, "", wire.InField("size", wire.Errorf(wire.CodeInvalidArgument, "%q is no size: give <width>x<height>", clip(size)))
+	if err := frames.CheckSizes(size); err != nil {
+		return key, "", wire.InField("size", err)
 	}
 	if key.Source() != source {
 		return key, "", wire.InField("frame", notOf(key, source))
@@ -219,54 +216,63 @@ func refCount(metadata json.RawMessage) uint64 {
 	return m.RefCount
 }
 
-// decrementResults is the answer of POST …/decr.
-type decrementResults struct {
-	Results []wire.Decremented `json:"results"`
-}
-
 func (s *Server) v1Decrement(c *gin.Context, in *wire.DecrementFrames) (reply, error) {
-	key, err := requestID(c)
-	if err != nil {
+	source := wire.SourceID(c.Param("source"))
+	if len(in.Decrements) == 0 {
+		return reply{}, nothing("decrements")
+	}
+	if err := frames.CheckDecrements(source, in.Decrements); err != nil {
 		return reply{}, err
 	}
-	if err := checkDecrements(wire.SourceID(c.Param("source")), in.Decrements); err != nil {
-		return reply{}, err
-	}
-	to, err := s.destinationOf(c, in.NodeTag)
-	if err != nil {
-		return reply{}, err
-	}
-	token, err := decrementToken(key, to.source, in)
+	to, token, err := s.destinationFor(c, "decr", in.NodeTag)
 	if err != nil {
 		return reply{}, err
 	}
 	results, err := to.Decrement(c.Request.Context(), token, in.Decrements)
 	c.Set(changed, err == nil)
-	return reply{body: decrementResults{emptyNotNull(results)}}, err
+	return reply{body: &wire.DecrementResults{Results: results}}, err
 }
 
-// decrementToken is what Redis remembers of a batch: made of all that the
-// caller asked, so that a key that is used twice by mistake does not drop the
-// second batch. Without a key it is one that nobody has.
-func decrementToken(key wire.RequestID, source wire.SourceID, in *wire.DecrementFrames) (wire.RequestID, error) {
+func (s *Server) v1Retain(c *gin.Context, in *wire.RetainFrames) (reply, error) {
+	if len(in.Uses) == 0 {
+		return reply{}, nothing("uses")
+	}
+	if err := frames.CheckUses(wire.SourceID(c.Param("source")), in.Uses); err != nil {
+		return reply{}, err
+	}
+	to, token, err := s.destinationFor(c, "retain", in.NodeTag)
+	if err != nil {
+		return reply{}, err
+	}
+	used, err := to.Retain(c.Request.Context(), token, in.Uses)
+	c.Set(changed, err == nil)
+	return reply{body: wire.UseResults{Results: used}}, err
+}
+
+func nothing(field string) error {
+	return wire.InField(field, wire.Errorf(wire.CodeInvalidArgument, "there are none: give 1 to %d", wire.MaxDecrements))
+}
+
+// destinationFor is destinationOf for a batch, with its token.
+func (s *Server) destinationFor(c *gin.Context, what string, tag wire.NodeTag) (destination, wire.RequestID, error) {
+	key, err := requestID(c)
+	if err != nil {
+		return destination{}, "", err
+	}
+	to, err := s.destinationOf(c, tag)
+	if err != nil {
+		return destination{}, "", err
+	}
+	token, err := batchToken(key, what+"/"+string(to.source), tag)
+	return to, token, err
+}
+
+// batchToken is the token under which Redis remembers a batch: made of the
+// caller's key and of where the caller asked it to go. The batch itself is in
+// what Redis remembers. Without a key it is one that nobody has.
+func batchToken(key wire.RequestID, what string, where any) (wire.RequestID, error) {
 	if key == "" {
 		return wire.RequestID(rand.Text()), nil
 	}
-	return derivedID(key, "decr/"+string(source), in)
-}
-
-func checkDecrements(source wire.SourceID, list []wire.Decrement) error {
-	if len(list) < 1 || len(list) > wire.MaxDecrements {
-		return wire.InField("decrements", wire.Errorf(wire.CodeInvalidArgument, "%d keys: give 1 to %d", len(list), wire.MaxDecrements))
-	}
-	for i, d := range list {
-		err := frames.CheckDecrement(d)
-		if key, _ := wire.ParseCountKey(d.Key); err == nil && key.Source() != source {
-			err = notOf(key, source)
-		}
-		if err != nil {
-			return wire.InField(fmt.Sprintf("decrements[%d]", i), err)
-		}
-	}
-	return nil
+	return derivedID(key, what, where)
 }

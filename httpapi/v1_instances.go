@@ -48,7 +48,7 @@ func instancesIn(v *state.View, cluster wire.ClusterName) []*wire.Instance {
 // v1GetInstance is the routing service's question: a FrameDB ID in, its URL
 // out, with the role that Sentinel gives it now.
 func (s *Server) v1GetInstance() handler {
-	stored := s.reads(s.lookInstance, wire.TableInstances, wire.TablePersistent)
+	stored := s.reads(s.lookInstance, wire.TableInstances, wire.TablePersistent, wire.TableClusters)
 	return func(c *gin.Context) (reply, error) {
 		rep, err := stored(c)
 		if err != nil {
@@ -56,7 +56,7 @@ func (s *Server) v1GetInstance() handler {
 		}
 		res := rep.body.(wire.Resolved)
 		if res.Kind == wire.KindMemory {
-			s.askRole(c.Request.Context(), &res.Instance)
+			res = s.asSentinelSays(c.Request.Context(), res, string(res.ID) != c.Param("framedb_id"))
 		}
 		return ok(res)
 	}
@@ -65,34 +65,62 @@ func (s *Server) v1GetInstance() handler {
 func (s *Server) lookInstance(c *gin.Context) (look, error) {
 	id, err := pathName[wire.FrameDBID](c, "framedb_id")
 	return func(v *state.View) (any, error) {
-		if i, found := v.Instance(id); found {
-			return s.resolved(i), nil
-		}
 		if p, found := v.Persistent(id); found {
 			return s.resolvedStorage(p), nil
 		}
-		return nil, wire.Errorf(wire.CodeNotFound, "FrameDB %q is unknown", id)
+		i, err := memberIn(v, id)
+		if err != nil {
+			return nil, err
+		}
+		return s.resolved(i), nil
 	}, err
 }
 
-// askRole replaces the last known role by what Sentinel says now. When none
-// answers within a second the last known stays, and health and reason say so.
-func (s *Server) askRole(ctx context.Context, i *wire.Instance) {
+// memberIn is the member that has the ID. A cluster's name stands for its
+// master, the last known.
+func memberIn(v *state.View, id wire.FrameDBID) (*wire.Instance, error) {
+	if i, found := v.Instance(id); found {
+		return i, nil
+	}
+	row, found := v.Cluster(wire.ClusterName(id))
+	if !found {
+		return nil, wire.Errorf(wire.CodeNotFound, "FrameDB %q is unknown", id)
+	}
+	if i, found := v.Instance(row.Status.Master); found {
+		return i, nil
+	}
+	for _, i := range v.InstancesOf(row.Name) {
+		return i, nil
+	}
+	return nil, later(wire.CodeUnavailable, "no member of cluster %q was started yet", id)
+}
+
+// asSentinelSays replaces the last known role by what Sentinel says now and,
+// where the master is what was asked for, the last known master by that of now.
+// When no Sentinel answers within a second the last known stays, and health and
+// reason say so.
+func (s *Server) asSentinelSays(ctx context.Context, r wire.Resolved, master bool) wire.Resolved {
 	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
 	defer cancel()
-	t, err := s.topology(ctx, s.cfg.Store.View(), i.Cluster)
-	here := wire.Endpoint{Host: i.Host, Port: i.Port}
-	switch {
-	case err != nil:
-		i.Health = wire.HealthUnreachable
-		i.Reason = fmt.Sprintf("the role is the last known: %v", err)
-	case t.Master == here:
-		i.Role = wire.RoleMaster
-	case slices.Contains(t.Replicas, here):
-		i.Role = wire.RoleReplica
-	case i.Role == wire.RoleMaster:
-		i.Role = wire.RoleUnknown // it was, and Sentinel does not know it now
+	v := s.cfg.Store.View()
+	t, err := s.topology(ctx, v, r.Cluster)
+	if err != nil {
+		r.Health = wire.HealthUnreachable
+		r.Reason = fmt.Sprintf("the role is the last known: %v", err)
+		return r
 	}
+	if now, found := v.Instance(t.ID); master && found {
+		r = s.resolved(now)
+	}
+	switch here := (wire.Endpoint{Host: r.Host, Port: r.Port}); {
+	case t.Master == here:
+		r.Role = wire.RoleMaster
+	case slices.Contains(t.Replicas, here):
+		r.Role = wire.RoleReplica
+	case r.Role == wire.RoleMaster:
+		r.Role = wire.RoleUnknown // it was, and Sentinel does not know it now
+	}
+	return r
 }
 
 func (s *Server) resolved(i *wire.Instance) wire.Resolved {
@@ -107,7 +135,7 @@ func (s *Server) resolved(i *wire.Instance) wire.Resolved {
 }
 
 func (s *Server) resolvedStorage(p *wire.PersistentInstance) wire.Resolved {
-	r := wire.Resolved{URL: p.Status.URL, Instance: wire.Instance{
+	r := wire.Resolved{URL: p.Status.URL, Engine: p.Status.Engine, Instance: wire.Instance{
 		ID: p.ID, Kind: wire.KindStorage, NodeTag: p.NodeTag, Node: p.Status.Node, Role: wire.RoleUnknown,
 		Health: wire.HealthUnreachable, Reason: p.Status.Reason, ModifyIndex: p.ModifyIndex,
 	}}

@@ -155,7 +155,7 @@ func TestInstances(t *testing.T) {
 	a.store.must(t, state.CreateStorage{ID: "disk", Spec: wire.StorageSpec{NodeTag: "node-2"}})
 	a.store.must(t, state.ReportStorage{ID: "disk", Status: wire.StorageStatus{URL: "mysql://disk.framedb-storage.svc.cluster.local:4000", Phase: wire.PhaseReady}})
 	all := decoded[[]wire.Resolved](t, a.get("/v1/instances").want(t, 200))
-	if len(all) != 7 || all[0].URL != "redis://127.0.0.1:16379/0" || all[0].Role != wire.RoleMaster {
+	if len(all) != 8 || all[0].URL != "redis://127.0.0.1:16379/0" || all[0].Role != wire.RoleMaster {
 		t.Errorf("all: %+v", all)
 	}
 	if list := decoded[[]wire.Resolved](t, a.get("/v1/instances?cluster=beta").want(t, 200)); len(list) != 3 {

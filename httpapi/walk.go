@@ -56,6 +56,16 @@ func (w *walker) value(f field, into reflect.Value, path string) (present bool, 
 		list.SetZero()
 		return true, w.list(f.elem, list, path)
 	}
+	if f.inner != nil && w.data[at] == '{' {
+		to := into.FieldByIndex(f.index)
+		to.SetZero()
+		if to.Kind() == reflect.Pointer {
+			to.Set(reflect.New(to.Type().Elem()))
+			to = to.Elem()
+		}
+		_, err := w.object(f.inner, to, path)
+		return true, err
+	}
 	if err := w.skip(); err != nil {
 		return false, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/framedb/framedb/actors/routing"
+	"github.com/framedb/framedb/actors/sweep"
 	"github.com/framedb/framedb/client/wire"
 )
 
@@ -73,6 +74,17 @@ func (i *Instance) start(c actor.Context) {
 	i.cfg.Record.onPoke(func() { root.Send(self, poke{}) })
 	i.watch = c.Spawn(actor.PropsFromProducer(func() actor.Actor { return newWatch(i.cfg) }))
 	i.publisher = c.Spawn(actor.PropsFromProducer(func() actor.Actor { return routing.NewPublisher(i.publisherConfig()) }))
+	if i.cfg.Objects != nil {
+		c.Spawn(actor.PropsFromProducer(func() actor.Actor {
+			return sweep.New(sweep.Config{
+				Context: i.cfg.Context, Jobs: i.cfg.Jobs, ID: wire.FrameDBID(i.cfg.Cluster), Objects: i.cfg.Objects,
+				Every: sweep.DefaultEvery, Logger: i.cfg.Logger,
+			})
+		}))
+	}
+	if i.cfg.Counts != nil {
+		c.Spawn(actor.PropsFromProducer(func() actor.Actor { return newCounter(i.cfg) }))
+	}
 	i.run(c)
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/framedb/framedb/actors/sweep"
 	"github.com/framedb/framedb/client/sentinel"
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy"
@@ -71,6 +72,8 @@ type Config struct {
 	Store     Store
 	Driver    deploy.Driver
 	Sentinels *sentinel.Client
+	Objects   sweep.Objects // nil: nothing is swept
+	Counts    *Counts       // nil: reference counts are left alone
 	Tags      Tags
 	Record    *Record
 	Observer  Observer

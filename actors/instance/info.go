@@ -8,9 +8,8 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// parseInfo reads the text of Redis' INFO and the answer to CONFIG GET
-// replica-priority, which INFO does not tell of a master.
-func parseInfo(text string, priority string) Info {
+// parseInfo reads the text of Redis' INFO and the answer to CONFIG GET.
+func parseInfo(text string, settings wire.RedisSettings) Info {
 	fields := infoFields(text)
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(fields[name], 10, 64)
@@ -37,7 +36,8 @@ func parseInfo(text string, priority string) Info {
 			info.Unsaved = name
 		}
 	}
-	info.Settings.Priority, _ = strconv.Atoi(priority)
+	info.Settings.Priority, _ = strconv.Atoi(settings[priorityName])
+	info.Settings.Others = settings
 	if fields["role"] == "master" {
 		info.Role = wire.RoleMaster
 		info.Offset = number("master_repl_offset")

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/framedb/framedb/client/wire"
@@ -15,17 +16,17 @@ func TestParseInfo(t *testing.T) {
 	t.Parallel()
 	want := Info{
 		Role: wire.RoleReplica, Follows: wire.Endpoint{Host: "10.0.0.1", Port: 6379}, LinkUp: true, Offset: 42,
-		Settings:   Settings{MaxMemory: 1 << 20, Policy: "noeviction", AppendOnly: true, Priority: 100},
+		Settings:   Settings{MaxMemory: 1 << 20, Policy: "noeviction", AppendOnly: true, Priority: 100, Others: wire.RedisSettings{"replica-priority": "100", "hz": "20"}},
 		UsedMemory: 100, Clients: 3, Keys: 12, OpsPerSecond: 7,
 	}
-	if got := parseInfo(replicaInfo, "100"); got != want {
+	if got := parseInfo(replicaInfo, want.Settings.Others); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	got := parseInfo("role:master\r\nmaster_repl_offset:9\r\n", "0")
+	got := parseInfo("role:master\r\nmaster_repl_offset:9\r\n", wire.RedisSettings{"replica-priority": "0"})
 	if got.Role != wire.RoleMaster || got.Offset != 9 || got.Settings.Priority != 0 {
 		t.Errorf("a master: %+v", got)
 	}
-	if loading := parseInfo("role:slave\r\nloading:1\r\n", "100"); !loading.Syncing {
+	if loading := parseInfo("role:slave\r\nloading:1\r\n", nil); !loading.Syncing {
 		t.Error("a replica that loads counts as in sync")
 	}
 	for text, want := range map[string]string{
@@ -34,7 +35,7 @@ func TestParseInfo(t *testing.T) {
 		"aof_enabled:1\r\naof_last_write_status:err\r\nrdb_last_bgsave_status:ok\r\n": "aof_last_write_status",
 		"aof_enabled:1\r\nrdb_last_bgsave_status:err\r\n":                             "rdb_last_bgsave_status",
 	} {
-		if got := parseInfo(text, "").Unsaved; got != want {
+		if got := parseInfo(text, nil).Unsaved; got != want {
 			t.Errorf("%q: unsaved %q, want %q", text, got, want)
 		}
 	}

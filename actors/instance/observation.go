@@ -67,6 +67,8 @@ type Settings struct {
 	AppendOnly bool
 	// Priority is replica-priority; 0 keeps it from becoming master.
 	Priority int
+	// Others are those that the spec's Settings name, as Redis knows them.
+	Others wire.RedisSettings
 }
 
 func (m *Member) redis() wire.Endpoint {

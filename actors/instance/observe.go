@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -16,7 +18,7 @@ import (
 // observe looks at a cluster: at what is deployed, then at every Redis and
 // Sentinel that runs, all at once. It takes a second or two at most behind the
 // driver.
-func (w *worker) observe(ctx context.Context) Observation {
+func (w *worker) observe(ctx context.Context, spec *wire.ClusterSpec) Observation {
 	o := Observation{At: w.now()}
 	d, err := w.cfg.Driver.Observe(ctx, w.cfg.Cluster)
 	if err != nil {
@@ -27,11 +29,12 @@ func (w *worker) observe(ctx context.Context) Observation {
 	for _, m := range d.Members {
 		o.Members = append(o.Members, Member{Member: m, Says: sentinel.Report{Err: errNotRunning}, InfoErr: errNotRunning})
 	}
+	parameters := append(slices.Sorted(maps.Keys(spec.Settings)), priorityName)
 	var asking sync.WaitGroup
 	asking.Go(func() { w.askSentinels(ctx, &o) })
 	for i := range o.Members {
 		if m := &o.Members[i]; m.Redis.Running {
-			asking.Go(func() { m.Info, m.InfoErr = w.askRedis(ctx, m.redis()) })
+			asking.Go(func() { m.Info, m.InfoErr = w.askRedis(ctx, m.redis(), parameters) })
 		}
 	}
 	asking.Wait()
@@ -53,20 +56,30 @@ func (w *worker) askSentinels(ctx context.Context, o *Observation) {
 	}
 }
 
-func (w *worker) askRedis(ctx context.Context, e wire.Endpoint) (Info, error) {
+// priorityName is the parameter that INFO does not tell of a master.
+const priorityName = "replica-priority"
+
+func (w *worker) askRedis(ctx context.Context, e wire.Endpoint, parameters []string) (Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var info *redis.StringCmd
-	var priority *redis.MapStringStringCmd
+	settings := redis.NewMapStringStringCmd(ctx, append([]any{"CONFIG", "GET"}, anys(parameters)...)...)
 	_, err := w.cfg.Record.conns.At(e).Pipelined(ctx, func(p redis.Pipeliner) error {
 		info = p.Info(ctx)
-		priority = p.ConfigGet(ctx, "replica-priority")
-		return nil
+		return p.Process(ctx, settings)
 	})
 	if err != nil {
 		return Info{}, fmt.Errorf("ask the Redis at %s: %w", address(e), plain(err))
 	}
-	return parseInfo(info.Val(), priority.Val()["replica-priority"]), nil
+	return parseInfo(info.Val(), settings.Val()), nil
+}
+
+func anys(words []string) []any {
+	all := make([]any, len(words))
+	for i, word := range words {
+		all[i] = word
+	}
+	return all
 }
 
 func endpoints(members []Member) []wire.Endpoint {

@@ -127,11 +127,17 @@ func (p *planner) options(m *Member) map[string]string {
 	if have.AppendOnly != spec.Backup {
 		options["appendonly"] = map[bool]string{true: "yes", false: "no"}[spec.Backup]
 	}
+	for name, value := range spec.Settings {
+		// What this Redis does not know is set all the same: it says why not.
+		if was, known := have.Others[name]; !known || !wire.SameSetting(name, was, value) {
+			options[name] = value
+		}
+	}
 	switch {
 	case p.leaves(m) && have.Priority != 0:
-		options["replica-priority"] = "0"
+		options[priorityName] = "0"
 	case !p.leaves(m) && have.Priority == 0:
-		options["replica-priority"] = strconv.Itoa(defaultPriority)
+		options[priorityName] = strconv.Itoa(defaultPriority)
 	}
 	return options
 }

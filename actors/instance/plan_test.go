@@ -485,6 +485,18 @@ func TestPlanSetsUp(t *testing.T) {
 			in.Cluster.MaxMemory, in.Cluster.MaxMemoryPolicy, in.Cluster.Backup = 1<<20, "allkeys-lru", true
 			in.Seen.Members[1].Info.Settings = Settings{MaxMemory: 1 << 20, Policy: "allkeys-lru", Priority: 100}
 		}, "config(0,appendonly=yes,maxmemory=1048576,maxmemory-policy=allkeys-lru) config(1,appendonly=yes)", ""},
+		{"a setting", 3, func(in *Input) {
+			in.Cluster.Settings = wire.RedisSettings{"hz": "20", "proto-max-bulk-len": "1gb"}
+			for i, have := range []wire.RedisSettings{{"hz": "20", "proto-max-bulk-len": "1073741824"}, {"hz": "10", "proto-max-bulk-len": "1073741824"}, {}} {
+				in.Seen.Members[i].Info.Settings.Others = have
+			}
+		}, "config(1,hz=20) config(2,hz=20,proto-max-bulk-len=1gb)", ""},
+		{"a setting that was taken away", 1, func(in *Input) {
+			in.Seen.Members[0].Info.Settings.Others = wire.RedisSettings{"hz": "20"}
+		}, "", ""},
+		{"a setting of a member that does not answer", 1, func(in *Input) {
+			in.Cluster.Settings, in.Seen.Members[0].InfoErr = wire.RedisSettings{"hz": "20"}, errCould
+		}, "", "member x-redis-node-0 does not answer"},
 		{"Sentinel", 2, func(in *Input) {
 			in.Cluster.Quorum, in.Cluster.DownAfter, in.Cluster.FailoverTimeout, in.Cluster.ParallelSyncs = 1, 5000, 6000, 2
 			in.Seen.Members[0].Says.Quorum, in.Seen.Members[0].Says.DownAfter = 1, 5000

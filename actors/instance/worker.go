@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +57,7 @@ func (w *worker) round(ctx context.Context) result {
 		return result{gone: true}
 	}
 	if in.Cluster.Status.Phase != wire.PhaseRemoving {
-		in.Seen = w.observe(limited)
+		in.Seen = w.observe(limited, &in.Cluster.ClusterSpec)
 		w.cfg.Record.saw(in.Seen)
 	}
 	in.Now = w.now()
@@ -231,12 +233,14 @@ func (w *worker) sentinelSet(ctx context.Context, a SentinelSet) error {
 func (w *worker) configSet(ctx context.Context, a ConfigSet) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	for name, value := range a.Options {
-		if err := w.cfg.Record.conns.At(a.Redis).ConfigSet(ctx, name, value).Err(); err != nil {
-			return fmt.Errorf("set %s of %s: %w", name, a.Member, plain(err))
+	var refused error // the first by name: the reason stays the same
+	for _, name := range slices.Sorted(maps.Keys(a.Options)) {
+		err := w.cfg.Record.conns.At(a.Redis).ConfigSet(ctx, name, a.Options[name]).Err()
+		if err != nil && refused == nil {
+			refused = fmt.Errorf("set %s of %s: %w", name, a.Member, plain(err))
 		}
 	}
-	return nil
+	return refused
 }
 
 // purge ends a cluster. Its writers listen on its own Redis: they are told

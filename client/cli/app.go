@@ -73,6 +73,8 @@ type session struct {
 	cmd    *cobra.Command
 	client *client.Client
 	out    io.Writer
+	// closers run at the end.
+	closers []func() error
 }
 
 // run makes a session for a command and runs f in it, bounded by --timeout. An
@@ -93,7 +95,15 @@ func (a *app) run(f func(ctx context.Context, s *session, args []string) error) 
 		if err := c.Ping(ctx); err != nil {
 			return a.unreached(ctx, err)
 		}
-		return f(ctx, &session{app: a, cmd: cmd, client: c, out: cmd.OutOrStdout()}, args)
+		s := &session{app: a, cmd: cmd, client: c, out: cmd.OutOrStdout()}
+		defer s.close()
+		return f(ctx, s, args)
+	}
+}
+
+func (s *session) close() {
+	for _, f := range s.closers {
+		f()
 	}
 }
 

@@ -11,46 +11,62 @@ import (
 	"github.com/framedb/framedb/client/wire"
 )
 
-// errNotYet is returned when a cluster is not what was asked for in time; it
+// errNotYet is returned when something is not what was asked for in time; it
 // goes on becoming that.
-var errNotYet = wire.Errorf(wire.CodeTimeout, "it is not ready yet and goes on; see framedb cluster info")
+var errNotYet = wire.Errorf(wire.CodeTimeout, "it is not ready yet and goes on")
 
-// reached reports whether the owner brought the newest spec about.
-func reached(c *wire.Cluster) bool {
-	return c.Status.Phase == wire.PhaseReady && c.Status.ObservedGeneration >= c.Generation
+// rowState is what await has to know of a row.
+type rowState struct {
+	kind    string // "cluster", as in "framedb cluster info"
+	key     string
+	phase   wire.Phase
+	index   uint64
+	reached bool // the owner brought the newest spec about
 }
 
-// awaitCluster follows the cluster until it is ready, it is gone, or wait is
+func clusterState(c *wire.Cluster) rowState {
+	reached := c.Status.Phase == wire.PhaseReady && c.Status.ObservedGeneration >= c.Generation
+	return rowState{"cluster", string(c.Name), c.Status.Phase, c.ModifyIndex, reached}
+}
+
+func storageState(p *wire.PersistentInstance) rowState {
+	reached := p.Status.Phase == wire.PhaseReady && p.Status.ObservedGeneration >= p.Generation
+	return rowState{"storage", string(p.ID), p.Status.Phase, p.ModifyIndex, reached}
+}
+
+// await follows a row until it is what was asked for, it is gone, or wait is
 // over, and returns it as last seen. seen hears of every state on the way.
 //
 // Errors: errNotYet, ErrConflict (it was removed meanwhile), Watch's.
-func awaitCluster(ctx context.Context, c *client.Client, now wire.Cluster, wait time.Duration, seen func(*wire.Cluster)) (wire.Cluster, error) {
+func await[T any](ctx context.Context, c *client.Client, table wire.Table, now T, state func(*T) rowState, wait time.Duration, seen func(*T)) (T, error) {
 	seen(&now)
-	if reached(&now) {
+	at := state(&now)
+	if at.reached {
 		return now, nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, errNotYet)
 	defer cancel()
-	for e, err := range c.Watch(ctx, max(now.ModifyIndex, 1)-1, wire.TableClusters) {
+	for e, err := range c.Watch(ctx, max(at.index, 1)-1, table) {
 		switch {
 		case errors.Is(context.Cause(ctx), errNotYet):
-			return now, fmt.Errorf("cluster %s is %s: %w", now.Name, now.Status.Phase, errNotYet)
+			return now, fmt.Errorf("%s %s is %s: %w; see framedb %s info", at.kind, at.key, at.phase, errNotYet, at.kind)
 		case err != nil:
 			return now, err
-		case e.Key != string(now.Name):
+		case e.Key != at.key:
 			continue
 		case e.Op == wire.OpDelete:
-			return now, wire.Errorf(wire.CodeConflict, "cluster %s was removed meanwhile", now.Name)
+			return now, wire.Errorf(wire.CodeConflict, "%s %s was removed meanwhile", at.kind, at.key)
 		}
-		var next wire.Cluster
+		var next T
 		if err := json.Unmarshal(e.After, &next); err != nil {
-			return now, fmt.Errorf("reading cluster %s: %w", now.Name, err)
+			return now, fmt.Errorf("reading %s %s: %w", at.kind, at.key, err)
 		}
-		if now = next; now.Status.Phase == wire.PhaseRemoving {
-			return now, wire.Errorf(wire.CodeConflict, "cluster %s is being removed", now.Name)
+		now = next
+		if at = state(&now); at.phase == wire.PhaseRemoving {
+			return now, wire.Errorf(wire.CodeConflict, "%s %s is being removed", at.kind, at.key)
 		}
 		seen(&now)
-		if reached(&now) {
+		if at.reached {
 			return now, nil
 		}
 	}

@@ -27,6 +27,17 @@ func TestTranscript(t *testing.T) {
 	f.answer("PATCH /v1/clusters/cameras", cluster("cameras", wire.PhaseReady))
 	f.answer("DELETE /v1/clusters/old", wire.RemovedCluster{Moved: []wire.Mapping{{Source: "cam-1", NodeTag: "node-1", Cluster: "scans"}},
 		Unmapped: []wire.Mapping{{Source: "cam-2", NodeTag: "node-a"}}})
+	tuned := cluster("tuned", wire.PhaseReady)
+	tuned.Settings, tuned.Metadata = wire.RedisSettings{"timeout": "5", "hz": "20"}, json.RawMessage(`{"a":1}`)
+	f.answer("GET /v1/clusters/tuned", tuned)
+	f.answer("POST /v1/storage", stored("archive", wire.PhaseReady))
+	f.answer("PATCH /v1/storage/archive", stored("archive", wire.PhaseReady))
+	lab := development()
+	lab.Status.Phase, lab.Status.Reason, lab.Status.ObservedGeneration, lab.Status.Ready = wire.PhaseReady, "", 2, wire.StorageReplicas{TiDB: 1}
+	f.answer("PATCH /v1/storage/lab", lab)
+	f.answer("DELETE /v1/storage/old", stored("old", wire.PhaseRemoving))
+	f.answer("PUT /v1/ingestions/cam-1", ingestion())
+	f.answer("DELETE /v1/ingestions/cam-1", ingestion())
 	f.answer("POST /v1/clusters/cameras/sync", cluster("cameras", wire.PhaseReady))
 	f.answer("POST /v1/sync", map[string]any{"clusters": []string{"cameras", "scans"}})
 	f.answer("POST /v1/sources/cam-1/mappings", mapping("node-1"))
@@ -49,16 +60,25 @@ func TestTranscript(t *testing.T) {
 	var b strings.Builder
 	for _, line := range []string{
 		"status", "cluster list", "cluster info cameras", "cluster create cameras --replicas 3", "cluster scale cameras --replicas 3",
+		"cluster update cameras --set maxmemory-policy=allkeys-lru --unset hz", "cluster info tuned",
+		"storage list", "storage info archive", "storage info lab", "storage create archive --node-tag node-1 --tikv 3", "storage update archive --size 20Gi", "storage update lab --size 20Gi",
+		"storage scale archive --tikv 5", "storage remove old", "storage list -o json", "resolve lab",
+		"ingestion set cam-1 --target archive", "ingestion show cam-1", "ingestion list", "ingestion delete cam-1", "ingestion show cam-9",
 		"cluster remove old", "cluster sync", "cluster sync cameras", "source map cam-1 --sizes 8x8 --ref-count 2", "source show cam-1",
 		"source list", "source reassign cam-1 scans", "source metadata cam-1", "source unmap cam-1", "node list", "node label node1 gpu", "node drain node2 --undo",
 		"node remove node2", "raft status", "raft transfer node1",
 		"resolve cameras-redis-node-0", "resolve cameras-redis-node-0 -o json", "frame ls cam-1", "frame get cam-1 cam-1?0?0__9__8x8",
-		"frame decr cam-1 ref__cam-1?0?0__9 ref__cam-1?0?0__8", "events --timeout 300ms", "events --timeout 300ms -o json",
+		"frame decr cam-1 ref__cam-1?0?0__9 ref__cam-1?0?0__8", "frame retain cam-1 ref__cam-1?0?0__9",
+		"lease take me cam-1 ref__cam-1?0?0__9 ref__cam-1?0?0__8 --ttl 30s", "lease renew me --cluster cameras", "lease put-back me cam-1 ref__cam-1?0?0__9",
+		"lease release me --source cam-1", "lease list cameras", "lease release me", "lease take me cam-1", "cluster sweep cameras --dry-run", "events --timeout 300ms", "events --timeout 300ms -o json",
 		"source watch cam-1 --timeout 300ms", "cluster list -o json", "cluster info nope", "cluster nope", "clster list", "cluster lst", "cluster remove",
 		"cluster list extra", "status --nope", "status -o yaml", "node label node1", "source unmap cam-3", "source unmap cam-3 --node-tag x",
 		"cluster create cameras --max-memory lots", "events --table x",
 		"cluster info", "cluster info a b", "cluster create cameras --replicas many", "cluster create cameras --quorum 99999999999999999999",
-		"cluster create cameras --wait 30", "status --timeout=", "cluster scale cameras --replicas=2x", "completion tcsh", "resolve cameras",
+		"cluster create cameras --wait 30", "status --timeout=", "cluster scale cameras --replicas=2x", "completion tcsh", "resolve nope",
+		"cluster update cameras", "cluster update cameras --set hz", "cluster update cameras --set hz=501", "cluster update cameras --set dir=/", "cluster update cameras --set hz=20 --unset hz",
+		"storage update archive", "storage scale archive", "storage scale archive --tikv 0", "storage create a --parameters x", "storage create a --external-tls", "storage password archive",
+		"storage password archive --file nowhere", "storage info nope", "ingestion set cam-1 --sizes axb", "ingestion set cam-1 --queue-key q", "ingestion set cam-1 --directory /in", "frame put cam-1 - --size 8x8",
 		"source metadata cam-1 --sizes axb", "frame put cam-1 - --size 0x8", "frame get cam-1 k -o json", "frame rm cam-1 x",
 		"frame rm cam-1 ref__cam-2?0?0__9", "frame rm cam-1 cam-1?0?0__9__8x8",
 	} {
@@ -181,11 +201,11 @@ func TestMetadataFlagsAreMerged(t *testing.T) {
 func TestEmptyListsAreArrays(t *testing.T) {
 	t.Parallel()
 	f := newFakeAPI(t)
-	for _, path := range []string{"/v1/clusters", "/v1/nodes", "/v1/sources"} {
+	for _, path := range []string{"/v1/clusters", "/v1/nodes", "/v1/sources", "/v1/storage", "/v1/ingestions"} {
 		f.answer("GET "+path, nil)
 	}
 	f.answer("GET /v1/status", wire.Status{})
-	for _, args := range []string{"cluster list", "node list", "source list"} {
+	for _, args := range []string{"cluster list", "node list", "source list", "storage list", "ingestion list"} {
 		if o := (stage{api: f}).run(t, append(strings.Fields(args), "-o", "json")...); o.stdout != "[]\n" {
 			t.Errorf("%s prints %q", args, o.stdout)
 		}

@@ -13,8 +13,8 @@ import (
 )
 
 func (a *app) clusterCommand() *cobra.Command {
-	return group("cluster", "Create, look at, scale and remove in-memory clusters",
-		a.clusterCreate(), a.clusterList(), a.clusterInfo(), a.clusterScale(), a.clusterRemove(), a.clusterSync())
+	return group("cluster", "Create, look at, change, scale and remove in-memory clusters",
+		a.clusterCreate(), a.clusterList(), a.clusterInfo(), a.clusterUpdate(), a.clusterScale(), a.clusterRemove(), a.clusterSync(), a.clusterSweep())
 }
 
 func (a *app) clusterList() *cobra.Command {
@@ -218,6 +218,12 @@ func (s *session) printDetails(d *clusterDetails, unseen error) {
 	t.row("Backup", onOff(c.Backup))
 	t.row("Metrics", onOff(c.EnableMetrics))
 	t.row("Failover", fmt.Sprintf("down after %v, timeout %v, %d at once", millis(c.DownAfter), millis(c.FailoverTimeout), c.ParallelSyncs))
+	if len(c.Settings) > 0 {
+		t.row("Settings", settingsLine(c.Settings))
+	}
+	if len(c.Metadata) > 0 {
+		t.row("Metadata", string(c.Metadata))
+	}
 	t.row("Owner", c.Status.Owner)
 	t.row("Password", "that of the deployment: the agent's password_file, <data dir>/password unless it says otherwise")
 	if d.Topology != nil {

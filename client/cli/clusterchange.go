@@ -14,6 +14,7 @@ import (
 // createOptions are the flags of cluster create.
 type createOptions struct {
 	spec              wire.ClusterSpec
+	settings          settings
 	maxMemory         byteSize
 	downAfter, failTO time.Duration
 	wait              time.Duration
@@ -45,6 +46,7 @@ goes on when --wait is over; the exit code is 5 then.`,
 	f.DurationVar(&o.downAfter, "down-after", 0, "silence after which a member is held for down (default 1m0s)")
 	f.DurationVar(&o.failTO, "failover-timeout", 0, "Sentinel's failover-timeout (default 18s)")
 	f.IntVar(&o.spec.ParallelSyncs, "parallel-syncs", 0, "replicas that copy from a new master at once (default 1)")
+	o.settings.addSet(cmd)
 	f.DurationVar(&o.wait, "wait", defaultWait, "how long to wait until it is ready")
 	must(cmd.RegisterFlagCompletionFunc("node-tag", a.completeTags))
 	must(cmd.RegisterFlagCompletionFunc("max-memory-policy", cobra.FixedCompletions(wire.MemoryPolicies, cobra.ShellCompDirectiveNoFileComp)))
@@ -55,6 +57,11 @@ func (s *session) createCluster(ctx context.Context, name wire.ClusterName, o cr
 	spec := o.spec
 	spec.MaxMemory = int64(o.maxMemory)
 	spec.DownAfter, spec.FailoverTimeout = o.downAfter.Milliseconds(), o.failTO.Milliseconds()
+	u, err := o.settings.update(s.cmd)
+	if err != nil {
+		return err
+	}
+	o.take(&spec, &u)
 	if spec.Quorum == 0 {
 		spec.Quorum = max(spec.Replicas, 0)/2 + 1
 	}
@@ -70,6 +77,25 @@ func (s *session) createCluster(ctx context.Context, name wire.ClusterName, o cr
 		return err
 	}
 	return s.printReached(ctx, "creating", cluster, o.wait)
+}
+
+// take adds what --set says; a flag goes before it.
+func (o *createOptions) take(spec *wire.ClusterSpec, u *wire.UpdateCluster) {
+	if u.MaxMemory != nil && o.maxMemory == 0 {
+		spec.MaxMemory = *u.MaxMemory
+	}
+	if u.MaxMemoryPolicy != nil && spec.MaxMemoryPolicy == "" {
+		spec.MaxMemoryPolicy = *u.MaxMemoryPolicy
+	}
+	if u.Backup != nil && !spec.Backup {
+		spec.Backup = *u.Backup
+	}
+	for name, value := range u.Settings {
+		if spec.Settings == nil {
+			spec.Settings = wire.RedisSettings{}
+		}
+		spec.Settings[name] = *value
+	}
 }
 
 // ownTag is the first tag of the node that is asked.
@@ -89,7 +115,7 @@ func (s *session) ownTag(ctx context.Context) (wire.NodeTag, error) {
 // printReached waits until the cluster is what was asked for, and prints it.
 func (s *session) printReached(ctx context.Context, what string, c wire.Cluster, wait time.Duration) error {
 	bar := s.progress(what + " " + string(c.Name))
-	cluster, err := awaitCluster(ctx, s.client, c, wait, func(c *wire.Cluster) {
+	cluster, err := await(ctx, s.client, wire.TableClusters, c, clusterState, wait, func(c *wire.Cluster) {
 		bar.set(c.Status.ReadyMembers, c.Replicas, "members ready")
 	})
 	bar.finish()
@@ -116,7 +142,7 @@ func (a *app) clusterScale() *cobra.Command {
 			if s.cmd.Flags().Changed("quorum") {
 				update.Quorum = &quorum
 			}
-			if update == (wire.UpdateCluster{}) {
+			if update.Replicas == nil && update.Quorum == nil {
 				return usagef(s.cmd, "give --replicas, --quorum or both")
 			}
 			cluster, err := s.client.UpdateCluster(ctx, wire.ClusterName(args[0]), update, 0)

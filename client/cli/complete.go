@@ -131,3 +131,35 @@ func (a *app) completeTags(_ *cobra.Command, _ []string, toComplete string) ([]c
 		return tags, err
 	})
 }
+
+// completeStorage completes up to n arguments with persistent FrameDBs, any
+// number when n is negative.
+func (a *app) completeStorage(n int) completion {
+	return func(_ *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if n >= 0 && len(args) >= n {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.complete(toComplete, func(ctx context.Context, c *client.Client) ([]string, error) {
+			all, err := c.PersistentInstances(ctx)
+			var ids []string
+			for _, p := range all {
+				ids = append(ids, string(p.ID))
+			}
+			return ids, err
+		})
+	}
+}
+
+func (a *app) completeIngestions(_ *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.complete(toComplete, func(ctx context.Context, c *client.Client) ([]string, error) {
+		all, err := c.Ingestions(ctx)
+		var sources []string
+		for _, in := range all {
+			sources = append(sources, string(in.Source))
+		}
+		return sources, err
+	})
+}

@@ -63,12 +63,17 @@ func (s *session) follow(ctx context.Context, since uint64, tables []wire.Table,
 // summary is what a person wants to know of a row.
 func summary(e *wire.Event) string {
 	var row struct {
-		Cluster wire.ClusterName   `json:"cluster"`
-		Role    wire.Role          `json:"role"`
-		Health  wire.Health        `json:"health"`
-		Reason  string             `json:"reason"`
-		Address string             `json:"address"`
-		Status  wire.ClusterStatus `json:"status"`
+		Cluster wire.ClusterName `json:"cluster"`
+		Target  wire.FrameDBID   `json:"target"`
+		Role    wire.Role        `json:"role"`
+		Health  wire.Health      `json:"health"`
+		Reason  string           `json:"reason"`
+		Address string           `json:"address"`
+		Status  struct {
+			Phase  wire.Phase  `json:"phase"`
+			Engine wire.Engine `json:"engine"`
+			Reason string      `json:"reason"`
+		} `json:"status"`
 	}
 	if e.Op != wire.OpPut || json.Unmarshal(e.After, &row) != nil {
 		return ""
@@ -80,11 +85,16 @@ func summary(e *wire.Event) string {
 		}
 	}
 	switch e.Table {
-	case wire.TableClusters:
+	case wire.TableClusters, wire.TablePersistent:
 		add(string(row.Status.Phase))
+		add(string(row.Status.Engine))
 		add(row.Status.Reason)
 	case wire.TableMappings:
 		add("to " + string(row.Cluster))
+	case wire.TableIngestions:
+		if row.Target != "" {
+			add("to " + string(row.Target))
+		}
 	default:
 		add(string(row.Role))
 		add(string(row.Health))

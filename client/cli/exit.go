@@ -57,9 +57,9 @@ func exitCode(err error) int {
 		return exitUsage
 	case wire.CodeNotFound:
 		return exitNotFound
-	case wire.CodeAlreadyExists, wire.CodeConflict, wire.CodeNoLiveNode, wire.CodeNoCluster:
+	case wire.CodeAlreadyExists, wire.CodeConflict, wire.CodeNoLiveNode, wire.CodeNoCluster, wire.CodePrecondition:
 		return exitConflict
-	case wire.CodeUnavailable, wire.CodeNoLeader, wire.CodeOutcomeUnknown, wire.CodeOverloaded, wire.CodeTimeout:
+	case wire.CodeUnavailable, wire.CodeNoLeader, wire.CodeOutcomeUnknown, wire.CodeOverloaded, wire.CodeTimeout, wire.CodeOperatorMissing:
 		return exitUnavailable
 	}
 	return exitFailed

@@ -48,6 +48,20 @@ func newFakeAPI(t *testing.T) *fakeAPI {
 	f.answer("GET /v1/sources/cam-3", routes("node-1", "node-a"))
 	f.answer("GET /v1/nodes", []wire.Node{{Name: "node1", Address: "127.0.0.1:5000", Tags: []wire.NodeTag{"node-1", "node-a"}, Label: "gpu", Driver: "process", Version: "v1"}})
 	f.answer("GET /v1/raft", raftStatus())
+	f.answer("GET /v1/storage", []wire.PersistentInstance{stored("archive", wire.PhaseReady), development()})
+	f.answer("GET /v1/storage/archive", stored("archive", wire.PhaseReady))
+	f.answer("GET /v1/storage/lab", development())
+	f.answer("GET /v1/instances/lab", wire.Resolved{Instance: wire.Instance{ID: "lab", Kind: wire.KindStorage, Role: wire.RoleUnknown, Health: wire.HealthUnreachable, Node: "node1"},
+		URL: "mysql://127.0.0.1:4000", Engine: wire.EngineMariaDB})
+	f.answer("GET /v1/ingestions", []wire.Ingestion{ingestion(), {Source: "cam-2"}})
+	f.answer("GET /v1/ingestions/cam-1", ingestion())
+	f.answer("POST /v1/clusters/cameras/sweep", wire.Swept{Keys: 30, Suspects: map[string]int64{"data": 2}, Found: map[string]int64{}})
+	f.answer("POST /v1/frames/cam-1/retain", wire.UseResults{Results: []wire.Used{{Key: "ref__cam-1?0?0__9", Count: 3}}})
+	f.answer("POST /v1/leases/me", wire.UseResults{Results: []wire.Used{{Key: "ref__cam-1?0?0__9", Count: 3}, {Key: "ref__cam-1?0?0__8", Missing: true}}})
+	f.answer("POST /v1/leases/me/renew", struct{}{})
+	f.answer("POST /v1/leases/me/put-back", wire.DecrementResults{Results: []wire.Decremented{{Key: "ref__cam-1?0?0__9", Remaining: 2}}})
+	f.answer("POST /v1/leases/me/release", wire.LeaseReleased{Frames: 1, Deleted: 2})
+	f.answer("GET /v1/leases", wire.Leases{Leases: []wire.Lease{{ID: "me", Left: 1500, Frames: 2}}})
 	f.refuse("GET /v1/credentials", wire.CodeForbidden)
 	return f
 }
@@ -154,6 +168,33 @@ func cluster(name wire.ClusterName, phase wire.Phase) wire.Cluster {
 	return c
 }
 
+// stored is a persistent FrameDB on TiDB, which was asked to grow.
+func stored(id wire.FrameDBID, phase wire.Phase) wire.PersistentInstance {
+	spec := wire.StorageSpec{NodeTag: "node-1", Replicas: wire.StorageReplicas{TiKV: 3}, Parameters: wire.StorageParameters{TiKV: json.RawMessage(`{"log":{"level":"warn"}}`)},
+		Exclusive: true, Backup: &wire.BackupPlan{Schedule: "@daily", Target: "s3", Keep: 7}}
+	spec.ApplyDefaults()
+	p := wire.PersistentInstance{ID: id, StorageSpec: spec, Generation: 2, ModifyIndex: 10}
+	p.Status = wire.StorageStatus{Phase: phase, ObservedGeneration: 2, Engine: wire.EngineTiDB, Version: "v8.5.0", URL: "mysql://" + string(id) + ".framedb-storage.svc.cluster.local:4000",
+		Ready: spec.Replicas, Owner: "node1", LastBackup: "archive-7", LastBackupAt: time.Unix(1_700_000_000, 0).UTC(), BackupReason: "no such bucket"}
+	if phase != wire.PhaseReady {
+		p.Status.Ready, p.Status.ObservedGeneration, p.Status.Engine, p.Status.Version = wire.StorageReplicas{PD: 1, TiKV: 1}, 1, "", ""
+	}
+	return p
+}
+
+// development is one on MariaDB, which is degraded.
+func development() wire.PersistentInstance {
+	p := stored("lab", wire.PhaseDegraded)
+	p.Replicas, p.Parameters, p.Backup, p.Exclusive = wire.StorageReplicas{PD: 1, TiKV: 1, TiDB: 1}, wire.StorageParameters{}, nil, false
+	p.Status = wire.StorageStatus{Phase: wire.PhaseDegraded, Reason: "the server does not run: killed", Engine: wire.EngineMariaDB, Version: "10.11.6", URL: "mysql://127.0.0.1:4000", Node: "node1", Owner: "node1"}
+	return p
+}
+
+func ingestion() wire.Ingestion {
+	return wire.Ingestion{Source: "cam-1", IngestionSpec: wire.IngestionSpec{Target: "archive", Sizes: []string{"8x8", "4x4"}, RefCount: 2, Ack: wire.AckDurable, BatchFrames: 10, Linger: 5, TTL: 60_000,
+		Retention: wire.Retention{Bytes: 1 << 30, Frames: 100}, Queue: &wire.IngestQueue{Kind: wire.QueueStream, Cluster: "cameras", Key: "q"}, Directory: &wire.IngestDirectory{Node: "node1", Path: "/in"}}}
+}
+
 func degraded() wire.Cluster {
 	c := cluster("scans", wire.PhaseDegraded)
 	c.Status.Reason = "member 2 does not answer"
@@ -195,6 +236,7 @@ func status() wire.Status {
 			{Name: "node2", Address: "127.0.0.2:5000", Voter: true, Version: "v1"},
 			{Name: "node3", Address: "127.0.0.3:5000", Tags: []wire.NodeTag{"node-1"}, Alive: true, Draining: true, Version: "v2"}},
 		Clusters: []wire.Cluster{cluster("cameras", wire.PhaseReady), degraded()},
+		Storage:  []wire.PersistentInstance{stored("archive", wire.PhaseReady), development()},
 		Sources:  2, Mappings: 3, Degraded: []string{"cluster scans: member 2 does not answer", "node node2 does not answer"}}
 }
 

@@ -15,7 +15,7 @@ import (
 
 func (a *app) frameCommand() *cobra.Command {
 	cmd := group("frame", "Write, read and count down frames",
-		a.framePut(), a.frameGet(), a.frameDecr(), a.frameList(), a.frameRemove())
+		a.framePut(), a.frameGet(), a.frameDecr(), a.frameRetain(), a.frameList(), a.frameRemove())
 	cmd.Long = `Write, read and count down frames by the key protocol. With P standing for
 SOURCE?<update counter>?<restart counter> and frame number n:
 

@@ -60,6 +60,10 @@ func (s *session) decrement(ctx context.Context, store frameStore, keys []string
 	if err != nil {
 		return err
 	}
+	return s.printDecremented(results)
+}
+
+func (s *session) printDecremented(results []wire.Decremented) error {
 	if err := s.print(notNil(results), func() { s.decrementTable(results) }); err != nil {
 		return err
 	}

@@ -173,6 +173,9 @@ func readPicture(stdin io.Reader, name, size string) (picture, error) {
 	if err != nil {
 		return picture{}, err
 	}
+	if len(data) == 0 {
+		return picture{}, wire.Errorf(wire.CodeInvalidArgument, "%s is empty: a frame has at least a byte", name)
+	}
 	if len(data) > wire.MaxFrame {
 		return picture{}, wire.Errorf(wire.CodeTooLarge, "%s is larger than %s", name, formatBytes(wire.MaxFrame))
 	}

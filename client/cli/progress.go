@@ -35,16 +35,32 @@ func (p *progress) set(done, total int, note string) {
 	if p == nil {
 		return
 	}
+	p.draw(int64(done), int64(total), fmt.Sprintf("%d/%d %s", done, total, note))
+}
+
+// setBytes is set for bytes. A negative total is not known.
+func (p *progress) setBytes(done, total int64, note string) {
+	if p == nil {
+		return
+	}
+	text := formatBytes(done)
+	if total >= 0 {
+		text += "/" + formatBytes(total)
+	}
+	p.draw(done, total, text+" "+note)
+}
+
+func (p *progress) draw(done, total int64, text string) {
 	now := time.Now()
-	if done < total && now.Sub(p.drawn) < barPause {
+	if done != total && now.Sub(p.drawn) < barPause {
 		return
 	}
 	filled := 0
 	if total > 0 {
-		filled = min(done, total) * barWidth / total
+		filled = int(float64(min(done, total)) / float64(total) * barWidth)
 	}
 	bar := strings.Repeat("=", filled) + strings.Repeat(" ", barWidth-filled)
-	line := fmt.Sprintf("%s [%s] %d/%d %s", p.label, bar, done, total, note)
+	line := fmt.Sprintf("%s [%s] %s", p.label, bar, text)
 	if line != p.last {
 		fmt.Fprintf(p.w, "\r%s\x1b[K", line)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 const rootHelp = `FrameDB keeps large binary data (video frames, images, text) on the nodes where
-it is used: in Redis while it is hot.
+it is used: in Redis while it is hot, in TiDB when it is to last.
 
 The agent is found by --addr, else ` + client.EnvAddr + `, else its unix socket on this
 machine, else ` + client.DefaultAddr + `.
@@ -22,9 +22,9 @@ Exit codes:
   0  it is done
   1  it failed
   2  the command line or a value in it is wrong
-  3  there is no such cluster, instance, source, node or frame
+  3  there is no such cluster, instance, source, node, frame or object
   4  it exists already, or is in a state that forbids this
-  5  no agent, no leader or no Redis answered, or the time was over`
+  5  no agent, no leader, no Redis or no database answered, or the time was over`
 
 // NewRoot builds the command tree, without the agent's own command.
 func NewRoot(version string) *cobra.Command {
@@ -48,7 +48,7 @@ func newRoot(a *app, version string) *cobra.Command {
 	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this long, such as 30s (default: never)")
 	root.SetFlagErrorFunc(flagError)
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)))
-	root.AddCommand(a.statusCommand(), a.clusterCommand(), a.sourceCommand(), a.frameCommand(),
+	root.AddCommand(a.statusCommand(), a.clusterCommand(), a.storageCommand(), a.sourceCommand(), a.frameCommand(), a.leaseCommand(), a.objectCommand(), a.backupCommand(), a.ingestCommand(), a.ingestionCommand(),
 		a.nodeCommand(), a.raftCommand(), a.resolveCommand(), a.eventsCommand(), a.demoCommand())
 	return root
 }

@@ -59,13 +59,10 @@ func (s *session) printStatus(st *wire.Status, term uint64, addr string, now tim
 	}
 	if len(st.Storage) > 0 {
 		fmt.Fprintln(s.out)
-		t := newTable(s.out, "STORAGE", "NODE TAG", "PHASE", "SIZE", "URL")
-		for _, p := range st.Storage {
-			t.row(p.ID, p.NodeTag, p.Status.Phase, p.StorageSize, p.Status.URL)
-		}
-		t.flush()
+		s.storageTable(worstFirst(st.Storage, storageUrgency))
+		s.noteMore(len(st.Storage), "framedb storage list")
 	}
-	fmt.Fprintf(s.out, "\n%s, %s, %s, %s\n", nodeCount(st.Members), plural(len(st.Clusters), "cluster"), plural(st.Sources, "source"), plural(st.Mappings, "mapping"))
+	fmt.Fprintf(s.out, "\n%s, %s, %s, %s, %s\n", nodeCount(st.Members), plural(len(st.Clusters), "cluster"), plural(len(st.Storage), "persistent FrameDB"), plural(st.Sources, "source"), plural(st.Mappings, "mapping"))
 	wrong := append(versionsDiffer(st.Members), st.Degraded...)
 	if len(wrong) == 0 {
 		fmt.Fprintln(s.out, "nothing is degraded")

@@ -450,3 +450,24 @@ func TestALargeBatchIsOneStep(t *testing.T) {
 	}
 	wantResults(t, mustDecrement(t, c, "t", batch...), first...)
 }
+
+func TestABatchIsOfOneSource(t *testing.T) {
+	t.Parallel()
+	good := []wire.Decrement{drop(1, 1, "8x8"), drop(7, 2)}
+	if err := frames.CheckDecrements(source, good); err != nil {
+		t.Error(err)
+	}
+	for what, bad := range map[string]wire.Decrement{
+		"another source": {Key: wire.NewFrameKey("cam-2", 1, 2, 3).Count(), By: 1},
+		"a longer one":   {Key: wire.NewFrameKey("cam-11", 1, 2, 3).Count(), By: 1},
+		"no count key":   {Key: "cam-1?1?2__3", By: 1},
+		"no frame":       {Key: "ref__cam-1?1__3", By: 1},
+		"by zero":        drop(3, 0),
+		"twice":          drop(1, 1),
+	} {
+		err := frames.CheckDecrements(source, append(good, bad))
+		if !errors.Is(err, wire.ErrInvalidArgument) || wire.AsError(err).Field != "decrements[2]" {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}

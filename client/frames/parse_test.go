@@ -2,6 +2,7 @@ package frames
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -105,7 +106,10 @@ func TestBuffersAreOfTheRightSize(t *testing.T) {
 
 func TestTheScriptIsWhatItsVersionSays(t *testing.T) {
 	// Clients of two versions share a server: a change needs a new version.
-	if !strings.Contains(functionCode(), "name=framedb_3\n") || !strings.Contains(functionCode(), "'framedb_decrement_3'") {
+	if !strings.Contains(libraryCode(), "name=framedb_4\n") || !strings.Contains(libraryCode(), "'framedb_decrement_4'") {
 		t.Error("the names of the library and the function have no version")
+	}
+	if !strings.Contains(script(), fmt.Sprintf("remember_ms = %d\n", TokenLife.Milliseconds())) {
+		t.Error("the script remembers tokens for another time than is told")
 	}
 }

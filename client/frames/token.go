@@ -3,11 +3,17 @@ package frames
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"slices"
+	"time"
 
 	"github.com/zeebo/xxh3"
 
 	"github.com/framedb/framedb/client/wire"
 )
+
+// TokenLife is for how long a token is remembered, as the .lua files have it: the
+// longest time in which a call may be repeated.
+const TokenLife = 10 * time.Minute
 
 // TokenPrefix begins the Redis key that remembers the answer to a batch for ten
 // minutes: "framedb:token:<hash>", with the hash of the token and the batch. The
@@ -31,6 +37,21 @@ func tokenKey(token wire.RequestID, groups []batchGroup, keys []byte) string {
 	hash.Write(b)
 	hash.Write(keys)
 	sum := hash.Sum128().Bytes()
+	return TokenPrefix + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// tokenKeyOf is the same for what another function than decrement is asked,
+// which all of its keys and arguments say.
+func tokenKeyOf(token wire.RequestID, f function, keys, args []string) string {
+	if token == "" {
+		return ""
+	}
+	b := appendText(appendText(nil, string(token)), string(f))
+	b = binary.AppendUvarint(b, uint64(len(keys)))
+	for _, s := range slices.Concat(keys, args) {
+		b = appendText(b, s)
+	}
+	sum := xxh3.Hash128(b).Bytes()
 	return TokenPrefix + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 

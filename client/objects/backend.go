@@ -78,10 +78,10 @@ type Page struct {
 	// computed for a listing, they are zero; and an object that another
 	// program overwrote may show the size and checksum of before. Stat is
 	// exact.
-	Objects []Info
+	Objects []Info `json:"objects"`
 	// Next is the cursor of the next page; empty behind the last. A page may
 	// be short, or empty, and have a next one.
-	Next string
+	Next string `json:"next,omitempty"`
 }
 
 // SweepAges says how old something must be to be swept.

@@ -20,6 +20,18 @@ type Sum [16]byte
 // SumOf is the checksum of data.
 func SumOf(data []byte) Sum { return xxh3.Hash128(data).Bytes() }
 
+// Summer computes the Sum of all that is written to it.
+type Summer struct{ hash *xxh3.Hasher128 }
+
+// NewSummer makes one of no bytes.
+func NewSummer() *Summer { return &Summer{xxh3.New128()} }
+
+// Write never fails.
+func (s *Summer) Write(p []byte) (int, error) { return s.hash.Write(p) }
+
+// Sum is of what was written so far.
+func (s *Summer) Sum() Sum { return s.hash.Sum128().Bytes() }
+
 // ParseSum reads the 32 hexadecimal digits that String gives.
 //
 // Errors: ErrInvalidArgument.

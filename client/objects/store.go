@@ -25,6 +25,9 @@ type PutOptions struct {
 	// Field "size", or ErrChecksum.
 	Size     *int64
 	Checksum *Sum
+	// ChecksumAtEnd, if not nil, is asked for the checksum when all bytes have
+	// come; nil when there is none after all. Its error comes back as r's would.
+	ChecksumAtEnd func() (*Sum, error)
 	// ContentType and User are kept with the object.
 	ContentType string
 	User        map[string]string
@@ -36,6 +39,9 @@ type PutOptions struct {
 func (o PutOptions) validate() error {
 	if o.Size != nil && *o.Size < 0 {
 		return wire.InField("size", wire.Errorf(wire.CodeInvalidArgument, "it is negative"))
+	}
+	if o.Size != nil && *o.Size > MaxSize {
+		return tooLarge()
 	}
 	if o.TTL < 0 || o.TTL > 0 && o.TTL < time.Millisecond {
 		return wire.InField("ttl", wire.Errorf(wire.CodeInvalidArgument, "give 0, or at least 1 ms"))
@@ -51,8 +57,9 @@ func (o PutOptions) validate() error {
 // the later one's whole object stays. An error of r comes back wrapped, and
 // nothing is changed. At most 32 MiB of the object are in memory.
 //
-// Errors beside those of Store: ErrPrecondition, ErrChecksum, ErrConflict
-// (the upload stood still for so long that it was swept), r's own.
+// Errors beside those of Store: ErrPrecondition, ErrChecksum, ErrTooLarge (more
+// than MaxSize, or than the database takes), ErrConflict (the upload stood
+// still for so long that it was swept), r's own.
 func (s *Store) Put(ctx context.Context, key Key, r io.Reader, opts PutOptions) (Info, error) {
 	if err := key.Validate(); err != nil {
 		return Info{}, err

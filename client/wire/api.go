@@ -17,6 +17,9 @@ const (
 	// change of a mapping it says that the caller does so: the answer then need
 	// not wait until the agent that was asked has the change, too.
 	HeaderMinIndex = "X-Framedb-Min-Index"
+	// HeaderCode and HeaderField are Error's, for answers without a body (HEAD).
+	HeaderCode  = "X-Framedb-Code"
+	HeaderField = "X-Framedb-Field"
 	// HeaderRequestID carries the RequestID of a mutation.
 	HeaderRequestID = "Idempotency-Key"
 )
@@ -52,6 +55,8 @@ func (f *Failure) Status() int { return f.Code.HTTPStatus() }
 type CreateCluster struct {
 	Name ClusterName `json:"name"`
 	ClusterSpec
+	// Metadata is Cluster.Metadata.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
 // UpdateCluster is the body of PATCH /v1/clusters/{name}; what is absent stays
@@ -66,6 +71,11 @@ type UpdateCluster struct {
 	DownAfter       *int64  `json:"down_after_ms,omitempty"`
 	FailoverTimeout *int64  `json:"failover_timeout_ms,omitempty"`
 	ParallelSyncs   *int    `json:"parallel_syncs,omitempty"`
+	// Settings sets those that are named; null takes one away: nobody says then
+	// what it is, and members keep what they have until they are started anew.
+	Settings map[string]*string `json:"settings,omitempty"`
+	// Metadata replaces Cluster.Metadata; {} empties it.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
 // RemovedCluster is the answer of DELETE /v1/clusters/{name}: where the
@@ -80,6 +90,9 @@ type Resolved struct {
 	Instance
 	// URL is redis://host:port/0 or mysql://host:port, without credentials.
 	URL string `json:"url"`
+	// Engine is what really holds the data of a persistent FrameDB; empty for
+	// one in memory, and until it was asked.
+	Engine Engine `json:"engine,omitempty"`
 }
 
 // Source is a source and where it writes to.

@@ -15,6 +15,11 @@ const (
 	countPrefix  = "ref" + keySeparator
 )
 
+// ObjectPrefix, before the key of an object in memory, is the Redis key of what
+// is known of it. An object may have any key, also one of the form above: what
+// sweeps frames passes over those of which there is this.
+const ObjectPrefix = "framedb:object:"
+
 // FrameKey names one frame of a source.
 type FrameKey struct {
 	// Prefix is P: the source and its two counters.

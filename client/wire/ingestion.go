@@ -118,13 +118,17 @@ type Ingestion struct {
 // Bounds of an ingestion.
 const (
 	MaxRefCount    = 1 << 31
-	MaxBatchFrames = 10_000
-	MaxBatchBytes  = 256 << 20
-	MaxLinger      = 60_000 // milliseconds
+	MaxBatchFrames = 1000
+	MaxBatchBytes  = 64 << 20
+	MaxLinger      = 10_000 // milliseconds
 	MaxIngestSizes = 64
 )
 
-var sizeName = regexp.MustCompile(`^[0-9]{1,6}x[0-9]{1,6}$`)
+var sizeName = regexp.MustCompile(`^[1-9][0-9]{0,5}x[1-9][0-9]{0,5}$`)
+
+// IsSize reports whether it is <width>x<height>, as people name the size of a
+// picture. Keys of frames take more (see package frames).
+func IsSize(s string) bool { return sizeName.MatchString(s) }
 
 // Validate checks each field and returns an Error whose Field is the JSON name
 // of the first one at fault.
@@ -138,7 +142,7 @@ func (s *IngestionSpec) Validate() error {
 		return InField("sizes", Errorf(CodeInvalidArgument, "%d sizes: at most %d are allowed", len(s.Sizes), MaxIngestSizes))
 	}
 	for _, size := range s.Sizes {
-		if !sizeName.MatchString(size) {
+		if !IsSize(size) {
 			return InField("sizes", Errorf(CodeInvalidArgument, "%q is no size: give <width>x<height>", size))
 		}
 	}

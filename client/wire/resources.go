@@ -68,12 +68,18 @@ type ClusterSpec struct {
 	FailoverTimeout int64 `json:"failover_timeout_ms"`
 	// ParallelSyncs is how many replicas copy from a new master at once; default 1.
 	ParallelSyncs int `json:"parallel_syncs"`
+	// Settings are further parameters of Redis, of SettableParameters, which all
+	// members have; changed while they run.
+	Settings RedisSettings `json:"settings,omitempty"`
 }
 
 // Cluster is one in-memory FrameDB cluster.
 type Cluster struct {
 	Name ClusterName `json:"name"`
 	ClusterSpec
+	// Metadata is a JSON object that users keep beside the cluster; FrameDB does
+	// not read it. At most MaxClusterMetadata bytes.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
 	// Generation counts the changes of the spec, from 1.
 	Generation  uint64        `json:"generation"`
 	Status      ClusterStatus `json:"status"`

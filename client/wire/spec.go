@@ -9,8 +9,13 @@ const (
 	MaxReplicas = 100
 	// MaxClustersPerCall bounds createClusters and removeClusters.
 	MaxClustersPerCall = 1000
+	// MaxMembersPerCall bounds the members of all clusters of createClusters.
+	MaxMembersPerCall = 10_000
 	// MaxMetadata bounds a mapping's metadata, in bytes: Raft entries stay small.
 	MaxMetadata = 64 << 10
+	// MaxClusterMetadata bounds a cluster's metadata, in bytes: each status page
+	// has those of all clusters.
+	MaxClusterMetadata = 4 << 10
 	// MaxFrame bounds one frame, in bytes.
 	MaxFrame = 64 << 20
 )
@@ -58,5 +63,5 @@ func (s *ClusterSpec) Validate() error {
 	case s.ParallelSyncs < 1 || s.ParallelSyncs > MaxReplicas:
 		return InField("parallel_syncs", Errorf(CodeInvalidArgument, "%d is out of range: give 1 to %d", s.ParallelSyncs, MaxReplicas))
 	}
-	return nil
+	return s.Settings.Validate()
 }

@@ -146,7 +146,8 @@ type CreateStorage struct {
 }
 
 // UpdateStorage is the body of PATCH /v1/storage/{framedb_id}; what is absent
-// stays as it is.
+// stays as it is, and so does each count of Replicas that is 0. Parameters of a
+// kind of server replace those it had; {} takes them away.
 type UpdateStorage struct {
 	StorageSize *string            `json:"storage_size,omitempty"`
 	Replicas    *StorageReplicas   `json:"replicas,omitempty"`

@@ -26,7 +26,7 @@ end() {
   for pid in "${pids[@]}"; do
     [ "$pid" = 0 ] || kill -KILL "$pid" 2>/dev/null || true
   done
-  end_redis "$data"
+  end_servers "$data"
   rm -rf "$data"
 }
 

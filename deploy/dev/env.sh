@@ -10,10 +10,10 @@ agent_pid() { # the pid of the agent that run.sh started, if it is alive
   echo "$pid"
 }
 
-end_redis() { # end_redis DIR: the Redis processes of agents below DIR that were killed
+end_servers() { # end_servers DIR: the Redis and database processes of agents below DIR that were killed
   local proc
   for proc in /proc/[0-9]*; do
-    if [[ $(readlink "$proc/cwd" 2>/dev/null) == "$1"/* && $(readlink "$proc/exe" 2>/dev/null) == */redis-* ]]; then
+    if [[ $(readlink "$proc/cwd" 2>/dev/null) == "$1"/* && $(readlink "$proc/exe" 2>/dev/null) =~ /(redis-|mariadbd|tidb-server) ]]; then
       kill -KILL "${proc#/proc/}" 2>/dev/null || true
     fi
   done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ends the agent that run.sh left up, with its Redis processes, and its data.
+# Ends the agent that run.sh left up, with its Redis and database processes, and its data.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/dev/env.sh
@@ -15,5 +15,5 @@ if pid=$(agent_pid); then
 else
   echo "no agent is up"
 fi
-end_redis "$data"
+end_servers "$data"
 rm -rf "$data"

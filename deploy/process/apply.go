@@ -33,7 +33,7 @@ func (d *Driver) Apply(ctx context.Context, name wire.ClusterName, spec wire.Clu
 		return err
 	}
 	defer d.give(t)
-	a, err := d.begin(t)
+	a, err := d.begin(t, name)
 	if err != nil {
 		return err
 	}
@@ -42,12 +42,12 @@ func (d *Driver) Apply(ctx context.Context, name wire.ClusterName, spec wire.Clu
 }
 
 // begin loads the cluster to work on it, as it was last specified.
-func (d *Driver) begin(t *turn) (*application, error) {
+func (d *Driver) begin(t *turn, name wire.ClusterName) (*application, error) {
 	procs, err := d.scan()
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.load(t.name, procs)
+	c, err := d.load(name, procs)
 	if err != nil {
 		return nil, err
 	}

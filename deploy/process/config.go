@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/deploy/redisconf"
+	"github.com/framedb/framedb/deploy/sockets"
 )
 
 // Defaults of Config.
@@ -19,13 +21,10 @@ const (
 	DefaultHost             = "127.0.0.1"
 	DefaultBasePort         = 6379
 	DefaultBaseSentinelPort = 26379
-	DefaultReplBacklog      = 256 << 20
-	DefaultReplicaBuffer    = 1 << 30
+	DefaultBaseStoragePort  = 4000
 )
 
 const (
-	// maxSocketPath is sun_path of unix(7) without its closing zero.
-	maxSocketPath = 107
 	// longestMember is how long a member's socket file name can be.
 	longestMember = wire.MaxClusterName + len("-redis-node-99.sock")
 	// oldestRedis is the first major version with functions and a replication
@@ -43,6 +42,9 @@ type Config struct {
 	// with mode 0755 when missing. At most 47 bytes, because unix socket paths
 	// end at 107. Default: <Dir>/.sockets.
 	SocketDir string
+	// StorageDir holds everything of the persistent FrameDBs, their data above
+	// all. One driver at a time may use it. Default: <Dir>/.storage.
+	StorageDir string
 	// Password is asked of everyone by Redis and Sentinel. Running processes
 	// keep the one that they started with: end them before it changes.
 	// Printable ASCII without spaces, quotes and backslashes: Sentinel writes
@@ -63,7 +65,15 @@ type Config struct {
 	// its ports for life.
 	BasePort         int
 	BaseSentinelPort int
-	// AnyPort ignores the two and begins at a random port below those that the
+	// TiDBServer and MariaDB are the programs that hold persistent FrameDBs;
+	// default: tidb-server in PATH, or else mariadbd in PATH or where
+	// distributions put it. They are looked for when one is created.
+	TiDBServer string
+	MariaDB    string
+	// BaseStoragePort is where the search for a port of a persistent FrameDB
+	// begins, default 4000. It keeps its port for life.
+	BaseStoragePort int
+	// AnyPort ignores these ports and begins at a random port below those that the
 	// kernel gives to outgoing connections. For tests that run side by side.
 	AnyPort bool
 	// ReplBacklog is Redis' repl-backlog-size in bytes: how much of the write
@@ -114,37 +124,35 @@ func (c *Config) completeDirs() error {
 		return wire.InField("dir", err)
 	}
 	c.Dir = dir
+	if c.StorageDir == "" {
+		c.StorageDir = filepath.Join(c.Dir, ".storage") // no cluster is named so
+	}
+	if c.StorageDir, err = filepath.Abs(c.StorageDir); err != nil {
+		return wire.InField("storage_dir", err)
+	}
 	if c.SocketDir == "" {
 		c.SocketDir = filepath.Join(c.Dir, ".sockets") // no cluster is named so
 	}
 	if c.SocketDir, err = filepath.Abs(c.SocketDir); err != nil {
 		return wire.InField("socket_dir", err)
 	}
-	if longest := maxSocketPath - 1 - longestMember; len(c.SocketDir) > longest {
+	if longest := sockets.MaxPath - 1 - longestMember; len(c.SocketDir) > longest {
 		return wire.InField("socket_dir", wire.Errorf(wire.CodeInvalidArgument,
 			"%s has %d bytes: unix socket paths end at %d bytes, so choose a directory of at most %d",
-			c.SocketDir, len(c.SocketDir), maxSocketPath, longest))
+			c.SocketDir, len(c.SocketDir), sockets.MaxPath, longest))
 	}
 	if parent, base := filepath.Split(c.SocketDir); filepath.Clean(parent) == c.Dir && wire.ClusterName(base).Validate() == nil {
 		return wire.InField("socket_dir", wire.Errorf(wire.CodeInvalidArgument, "%s is where a cluster named %q has its files: choose another directory", c.SocketDir, base))
 	}
-	if strings.ContainsAny(c.Dir+c.SocketDir, "\n\r") {
+	if strings.ContainsAny(c.Dir+c.StorageDir+c.SocketDir, "\n\r") {
 		return wire.InField("dir", wire.Errorf(wire.CodeInvalidArgument, "the path holds a line break"))
 	}
 	return nil
 }
 
 func (c *Config) checkPassword() error {
-	if c.Password == "" {
-		return wire.InField("password", wire.Errorf(wire.CodeInvalidArgument, "is empty: Redis would let everyone in"))
-	}
-	for _, b := range []byte(c.Password) {
-		if b <= ' ' || b > '~' || strings.IndexByte(`"'\`, b) >= 0 {
-			return wire.InField("password", wire.Errorf(wire.CodeInvalidArgument, "use printable ASCII without spaces, quotes and backslashes"))
-		}
-	}
-	if len(c.Password) > 512 {
-		return wire.InField("password", wire.Errorf(wire.CodeInvalidArgument, "has %d characters: at most 512 are allowed", len(c.Password)))
+	if err := redisconf.CheckPassword(c.Password); err != nil {
+		return wire.InField("password", err)
 	}
 	return nil
 }
@@ -158,13 +166,16 @@ func (c *Config) completeNumbers() error {
 	}
 	orDefault(&c.BasePort, DefaultBasePort)
 	orDefault(&c.BaseSentinelPort, DefaultBaseSentinelPort)
+	orDefault(&c.BaseStoragePort, DefaultBaseStoragePort)
 	orDefault(&c.ReplBacklog, defaultBacklog(machineMemory()))
-	orDefault(&c.ReplicaBuffer, DefaultReplicaBuffer)
+	orDefault(&c.ReplicaBuffer, redisconf.DefaultReplicaBuffer)
 	switch {
 	case c.BasePort < 1 || c.BasePort > maxPort:
 		return wire.InField("base_port", wire.Errorf(wire.CodeInvalidArgument, "%d is out of range: give 1 to %d", c.BasePort, maxPort))
 	case c.BaseSentinelPort < 1 || c.BaseSentinelPort > maxPort:
 		return wire.InField("base_sentinel_port", wire.Errorf(wire.CodeInvalidArgument, "%d is out of range: give 1 to %d", c.BaseSentinelPort, maxPort))
+	case c.BaseStoragePort < 1 || c.BaseStoragePort > maxPort:
+		return wire.InField("base_storage_port", wire.Errorf(wire.CodeInvalidArgument, "%d is out of range: give 1 to %d", c.BaseStoragePort, maxPort))
 	case c.ReplBacklog < 0:
 		return wire.InField("repl_backlog", wire.Errorf(wire.CodeInvalidArgument, "%d bytes is out of range", c.ReplBacklog))
 	case c.ReplicaBuffer < 0:
@@ -175,9 +186,9 @@ func (c *Config) completeNumbers() error {
 
 func defaultBacklog(memory int64) int64 {
 	if memory == 0 {
-		return DefaultReplBacklog
+		return redisconf.DefaultBacklog
 	}
-	return min(DefaultReplBacklog, memory/32)
+	return min(redisconf.DefaultBacklog, memory/32)
 }
 
 func orDefault[T int | int64](field *T, value T) {

@@ -1,5 +1,5 @@
-// Package process runs clusters as redis-server and redis-sentinel processes
-// on this machine. The processes outlive the driver: the next one on the same
+// Package process runs clusters as redis-server and redis-sentinel processes,
+// and persistent FrameDBs as a database server, on this machine. The processes outlive the driver: the next one on the same
 // directory takes them over. DESIGN.md tells how.
 package process
 
@@ -30,7 +30,7 @@ type Driver struct {
 	tags sync.Mutex // held while a tag's link changes
 
 	mu     sync.Mutex
-	turns  map[wire.ClusterName]*turn
+	turns  map[string]*turn // by directory
 	closed bool
 }
 
@@ -55,7 +55,7 @@ func New(cfg Config) (*Driver, error) {
 		boot:      boot,
 		sentinels: sentinel.New(sentinel.Config{Password: cfg.Password, Logger: cfg.Logger}),
 		ports:     ports{owned: map[int]bool{}},
-		turns:     map[wire.ClusterName]*turn{},
+		turns:     map[string]*turn{},
 	}
 	if err := d.openDirs(); err != nil {
 		return nil, err
@@ -70,14 +70,8 @@ func (d *Driver) openDirs() error {
 	if err := makeDir(d.cfg.SocketDir, 0o755); err != nil {
 		return wire.InField("socket_dir", err)
 	}
-	halfRemoved, err := filepath.Glob(filepath.Join(d.cfg.Dir, removedPrefix+"*"))
-	if err != nil {
+	if err := sweepRemoved(d.cfg.Dir); err != nil {
 		return err
-	}
-	for _, dir := range halfRemoved {
-		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
 	}
 	procs, err := d.scan()
 	if err != nil {
@@ -94,6 +88,20 @@ func (d *Driver) openDirs() error {
 		}
 		for _, m := range c.members {
 			d.ports.own(m.file.RedisPort, m.file.SentinelPort)
+		}
+	}
+	return d.openStorage()
+}
+
+// sweepRemoved deletes what a Remove that was cut off left.
+func sweepRemoved(dir string) error {
+	halfRemoved, err := filepath.Glob(filepath.Join(dir, removedPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, left := range halfRemoved {
+		if err := os.RemoveAll(left); err != nil {
+			return err
 		}
 	}
 	return nil

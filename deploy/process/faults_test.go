@@ -329,8 +329,13 @@ func applyInChild(arguments string) error {
 		return err
 	}
 	fmt.Print(".")
-	if args["what"] == "remove" {
+	switch args["what"] {
+	case "remove":
 		return d.Remove(context.Background(), "alpha")
+	case "apply storage":
+		return d.ApplyStorage(context.Background(), disk, storageSpec(), secret("first"))
+	case "remove storage":
+		return d.RemoveStorage(context.Background(), disk)
 	}
 	return d.Apply(context.Background(), "alpha", slow(3))
 }

@@ -116,31 +116,11 @@ sentinel known-sentinel mymaster 127.0.0.1 8999 4c1f580e677c528449537c1d6f55581f
 	}
 }
 
-func TestBacklogFitsTheMemory(t *testing.T) {
+func TestBacklogFitsTheMachine(t *testing.T) {
 	const mib = 1 << 20
-	for _, c := range []struct{ configured, maxMemory, want int64 }{
-		{256 * mib, 0, 256 * mib},
-		{256 * mib, 4096 * mib, 256 * mib},
-		{256 * mib, 100 * mib, 25 * mib},
-		{256 * mib, 1 * mib, 1 * mib},
-	} {
-		if got := replBacklog(c.configured, c.maxMemory); got != c.want {
-			t.Errorf("replBacklog(%d, %d) = %d, want %d", c.configured, c.maxMemory, got, c.want)
-		}
-	}
 	for memory, want := range map[int64]int64{0: 256 * mib, 64 << 30: 256 * mib, 4 << 30: 128 * mib} {
 		if got := defaultBacklog(memory); got != want {
 			t.Errorf("defaultBacklog(%d) = %d, want %d", memory, got, want)
-		}
-	}
-}
-
-func TestQuoted(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain": `"plain"`, `a "b" \c`: `"a \"b\" \\c"`, "é\n": `"\xc3\xa9\x0a"`, "": `""`,
-	} {
-		if got := quoted(in); got != want {
-			t.Errorf("quoted(%q) = %s, want %s", in, got, want)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/deploy/sockets"
 )
 
 // The files of a cluster, below Dir:
@@ -108,7 +109,7 @@ func (d *Driver) clusterDir(name wire.ClusterName) string {
 }
 
 func (d *Driver) socketPath(id wire.FrameDBID) string {
-	return filepath.Join(d.cfg.SocketDir, string(id)+".sock")
+	return sockets.Path(d.cfg.SocketDir, id)
 }
 
 func (c *cluster) memberDir(ordinal int) string { return filepath.Join(c.dir, strconv.Itoa(ordinal)) }

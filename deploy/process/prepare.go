@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"reflect"
 
 	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/deploy"
@@ -39,7 +40,7 @@ func (a *application) prepare(ctx context.Context) error {
 }
 
 func (a *application) writeSpec() error {
-	if a.c.specced && a.c.spec == a.spec {
+	if a.c.specced && reflect.DeepEqual(a.c.spec, a.spec) {
 		return nil
 	}
 	if err := makeDir(a.c.dir, 0o700); err != nil {
@@ -125,18 +126,18 @@ func (a *application) claimedPort(ctx context.Context, m *member) int {
 }
 
 // ensurePort leaves a port that is free, or held by the server itself.
-func (a *application) ensurePort(ctx context.Context, s server, port *int, base int) error {
+func (d *Driver) ensurePort(ctx context.Context, s server, port *int, base int) error {
 	if *port != 0 {
-		free, err := portIsFree(ctx, wire.Endpoint{Host: a.cfg.Host, Port: *port})
+		free, err := portIsFree(ctx, wire.Endpoint{Host: d.cfg.Host, Port: *port})
 		if err != nil || free {
 			return err
 		}
-		if _, running, _, err := a.find(s); err != nil || running {
+		if _, running, _, err := d.find(s); err != nil || running {
 			return err
 		}
-		a.ports.release(*port)
+		d.ports.release(*port)
 	}
-	taken, err := a.takePort(ctx, base)
+	taken, err := d.takePort(ctx, base)
 	*port = taken
 	return err
 }

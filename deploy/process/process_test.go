@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,7 +40,7 @@ func TestCreateThenRemove(t *testing.T) {
 		}
 	}
 	found, err := b.List(b.ctx)
-	if err != nil || len(found) != 1 || found[0].Name != "alpha" || found[0].Spec != spec(3) {
+	if err != nil || len(found) != 1 || found[0].Name != "alpha" || !reflect.DeepEqual(found[0].Spec, spec(3)) {
 		t.Errorf("list: %+v, %v", found, err)
 	}
 	if err := b.ServeTag(b.ctx, "node-1", members[0].ID); err != nil {

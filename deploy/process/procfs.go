@@ -115,14 +115,25 @@ type proc struct {
 	wire.Endpoint
 }
 
-// table holds the servers that run from below Config.Dir, by configuration
+// table holds servers that run from below our directories, by configuration
 // file; of several with the same, the one that runs longest is the first.
 type table map[string][]proc
 
-// scan goes through all processes for those that a driver on this directory
-// started, so it is for when files do not tell. It takes some 10 µs for each
-// process of the machine.
-func (d *Driver) scan() (table, error) {
+// scan finds the servers of clusters.
+func (d *Driver) scan() (table, error) { return d.scanBy(d.serverOf) }
+
+// scanFor finds the servers of the same sort as s.
+func (d *Driver) scanFor(s server) (table, error) {
+	if s.kind == redisServer || s.kind == sentinelServer {
+		return d.scan()
+	}
+	return d.scanStorage()
+}
+
+// scanBy goes through all processes for those that a driver on this directory
+// started, as the command line tells, so it is for when files do not tell. It
+// takes some 10 µs for each process of the machine.
+func (d *Driver) scanBy(serverOf func(argv []string) (server, bool)) (table, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("look for processes: %w", err)
@@ -137,7 +148,7 @@ func (d *Driver) scan() (table, error) {
 		if err != nil {
 			continue // it ended meanwhile
 		}
-		s, ok := d.serverOf(strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00"))
+		s, ok := serverOf(strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00"))
 		if !ok {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/deploy/sockets"
 )
 
 const (
@@ -47,7 +48,7 @@ func (d *Driver) Remove(ctx context.Context, name wire.ClusterName) error {
 			return fmt.Errorf("remove cluster %s: %w", name, err)
 		}
 	}
-	if err := d.discard(c.dir, string(name)); err != nil {
+	if err := discard(c.dir, filepath.Join(d.cfg.Dir, removedPrefix+string(name))); err != nil {
 		return fmt.Errorf("remove cluster %s: %w", name, err)
 	}
 	for _, m := range c.members {
@@ -74,7 +75,7 @@ func (d *Driver) endMember(ctx context.Context, t *turn, m *member) error {
 	if err := d.dropSockets(m); err != nil {
 		return err
 	}
-	if err := d.discard(m.dir, string(m.id)); err != nil {
+	if err := discard(m.dir, filepath.Join(d.cfg.Dir, removedPrefix+string(m.id))); err != nil {
 		return err
 	}
 	d.ports.release(m.file.RedisPort, m.file.SentinelPort)
@@ -84,16 +85,15 @@ func (d *Driver) endMember(ctx context.Context, t *turn, m *member) error {
 }
 
 func (d *Driver) dropSockets(m *member) error {
-	if err := removeFile(d.socketPath(m.id)); err != nil {
+	if err := sockets.Remove(d.socketPath(m.id)); err != nil {
 		return err
 	}
 	return d.dropLinks(m.id)
 }
 
-// discard makes a directory vanish in one step and then deletes it. It needs
-// no space, so it works on a full disk.
-func (d *Driver) discard(dir string, name string) error {
-	aside := filepath.Join(d.cfg.Dir, removedPrefix+name)
+// discard makes a directory vanish in one step, to aside, and then deletes it.
+// It needs no space, so it works on a full disk.
+func discard(dir, aside string) error {
 	if err := os.RemoveAll(aside); err != nil {
 		return err
 	}
@@ -128,11 +128,12 @@ func (d *Driver) closeAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(parallel(names, func(name wire.ClusterName) error { return d.closeCluster(ctx, name, procs) })...)
+	errs := parallel(names, func(name wire.ClusterName) error { return d.closeCluster(ctx, name, procs) })
+	return errors.Join(append(errs, d.closeAllStorage(ctx))...)
 }
 
 func (d *Driver) closeCluster(ctx context.Context, name wire.ClusterName, procs table) error {
-	t, err := d.acquire(ctx, name)
+	t, err := d.acquire(ctx, d.clusterDir(name))
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (d *Driver) Restart(ctx context.Context, id wire.FrameDBID) error {
 		return err
 	}
 	defer d.give(t)
-	a, err := d.begin(t)
+	a, err := d.begin(t, name)
 	if err != nil {
 		return err
 	}

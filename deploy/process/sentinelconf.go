@@ -83,30 +83,29 @@ type beside struct {
 // meets another cluster's server at an old address joins the two.
 func sentinelConf(cfg *Config, s server, spec *wire.ClusterSpec, k knowledge, others beside) []byte {
 	const of = wire.MasterName
-	f := new(confFile)
-	f.common(s, cfg.Password)
-	f.set("sentinel myid", k.id)
-	f.set("sentinel announce-ip", s.Host)
-	f.set("sentinel announce-port", s.Port)
-	f.set("sentinel sentinel-pass", cfg.Password)
-	f.set("sentinel deny-scripts-reconfig", "yes")
-	f.set("sentinel monitor", of, k.claim.Master.Host, k.claim.Master.Port, spec.Quorum)
-	f.set("sentinel auth-pass", of, cfg.Password)
-	f.set("sentinel down-after-milliseconds", of, spec.DownAfter)
-	f.set("sentinel failover-timeout", of, spec.FailoverTimeout)
-	f.set("sentinel parallel-syncs", of, spec.ParallelSyncs)
-	f.set("sentinel config-epoch", of, k.claim.Epoch)
-	f.set("sentinel leader-epoch", of, k.leaderEpoch)
-	f.set("sentinel current-epoch", k.currentEpoch)
+	f := commonConf(s, cfg.Password)
+	f.Set("sentinel myid", k.id)
+	f.Set("sentinel announce-ip", s.Host)
+	f.Set("sentinel announce-port", s.Port)
+	f.Set("sentinel sentinel-pass", cfg.Password)
+	f.Set("sentinel deny-scripts-reconfig", "yes")
+	f.Set("sentinel monitor", of, k.claim.Master.Host, k.claim.Master.Port, spec.Quorum)
+	f.Set("sentinel auth-pass", of, cfg.Password)
+	f.Set("sentinel down-after-milliseconds", of, spec.DownAfter)
+	f.Set("sentinel failover-timeout", of, spec.FailoverTimeout)
+	f.Set("sentinel parallel-syncs", of, spec.ParallelSyncs)
+	f.Set("sentinel config-epoch", of, k.claim.Epoch)
+	f.Set("sentinel leader-epoch", of, k.leaderEpoch)
+	f.Set("sentinel current-epoch", k.currentEpoch)
 	for _, r := range others.replicas {
 		if r != k.claim.Master {
-			f.set("sentinel known-replica", of, r.Host, r.Port)
+			f.Set("sentinel known-replica", of, r.Host, r.Port)
 		}
 	}
 	for id, e := range others.sentinels {
 		if id != k.id {
-			f.set("sentinel known-sentinel", of, e.Host, e.Port, id)
+			f.Set("sentinel known-sentinel", of, e.Host, e.Port, id)
 		}
 	}
-	return f.bytes()
+	return f.Bytes()
 }

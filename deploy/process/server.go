@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/framedb/framedb/client/wire"
+	"github.com/framedb/framedb/deploy/sockets"
 )
 
 type kind string
@@ -21,11 +22,14 @@ type kind string
 const (
 	redisServer    kind = "redis"
 	sentinelServer kind = "sentinel"
+	mariadbServer  kind = "mariadbd"
+	tidbServer     kind = "tidb-server"
 )
 
 const (
 	// startTimeout is how long a server may take to answer for the first time.
-	// Redis answers while it loads an append-only file.
+	// Redis answers while it loads an append-only file; a database that is not
+	// done by then goes on starting.
 	startTimeout = 10 * time.Second
 	// endGrace is how long a server has between SIGTERM and SIGKILL.
 	endGrace = 5 * time.Second
@@ -44,6 +48,10 @@ type server struct {
 	wire.Endpoint
 	socket string
 	found  []proc // what runs as it, where that was looked for
+	// program and answers are a database's: what is run, and whether it lets
+	// anyone in.
+	program string
+	answers func(context.Context) bool
 }
 
 func (s server) conf() string    { return s.file(".conf") }
@@ -56,6 +64,12 @@ func (s server) file(suffix string) string { return filepath.Join(s.dir, string(
 // who read the process table, and for scan, which has only that when the files
 // are gone.
 func (s server) args() []string {
+	switch s.kind {
+	case mariadbServer:
+		return []string{"--defaults-file=" + s.conf(), "--bind-address=" + s.Host, "--port=" + strconv.Itoa(s.Port)}
+	case tidbServer:
+		return []string{"--config=" + s.conf(), "--host=" + s.Host, "-P=" + strconv.Itoa(s.Port)}
+	}
 	args := []string{s.conf(), "--bind", s.Host, "--port", strconv.Itoa(s.Port)}
 	if s.kind == sentinelServer {
 		args = append(args, "--sentinel")
@@ -96,7 +110,7 @@ func (d *Driver) start(ctx context.Context, s server, conf []byte) error {
 			return err
 		}
 		return wire.Errorf(wire.CodeUnavailable,
-			"port %d at %s is taken by another program: end that one (ss -ltnp 'sport = :%d' names it); the member starts then by itself",
+			"port %d at %s is taken by another program: end that one (ss -ltnp 'sport = :%d' names it); what has this port for life starts then by itself",
 			s.Port, s.Host, s.Port)
 	}
 	if err := makeDir(d.cfg.SocketDir, 0o755); err != nil {
@@ -127,7 +141,7 @@ func (d *Driver) start(ctx context.Context, s server, conf []byte) error {
 // died then, and became a server only after this one had looked for those. Who
 // comes second finds the port taken.
 func (d *Driver) startedLate(s server, ours identity) (bool, error) {
-	procs, err := d.scan()
+	procs, err := d.scanFor(s)
 	if err != nil {
 		return false, err
 	}
@@ -146,7 +160,7 @@ func (s server) sweep() error {
 		return err
 	}
 	for _, path := range left {
-		if err := removeFile(path); err != nil {
+		if err := sockets.Remove(path); err != nil {
 			return err
 		}
 	}
@@ -169,8 +183,11 @@ func (d *Driver) fork(s server) (identity, error) {
 	if err := writeJSON(s.pidFile(), identity{}); err != nil {
 		return identity{}, err
 	}
-	program := d.cfg.RedisServer
-	if s.kind == sentinelServer {
+	program := s.program
+	switch s.kind {
+	case redisServer:
+		program = d.cfg.RedisServer
+	case sentinelServer:
 		program = d.cfg.RedisSentinel
 	}
 	attr := &os.ProcAttr{
@@ -215,15 +232,23 @@ func (d *Driver) awaitAnswer(ctx context.Context, s server, id identity) error {
 		}
 		if !alive {
 			os.Remove(s.pidFile())
-			return wire.Errorf(wire.CodeUnavailable, "%s at %s %s after its start: %s", s.kind, address(s.Endpoint), orElse(why, "ended"), lastLine(s.log()))
+			return wire.Errorf(wire.CodeUnavailable, "%s at %s %s after its start: %s", s.kind, address(s.Endpoint), orElse(why, "ended"), s.lastWords())
 		}
-		if pid, err := d.askPID(ctx, s.Endpoint); err == nil && pid == id.PID {
+		if d.answered(ctx, s, id) {
 			return nil
 		}
 		if err := wait(ctx, pollEvery); err != nil {
 			return fmt.Errorf("wait for %s at %s (see %s): %w", s.kind, address(s.Endpoint), s.log(), err)
 		}
 	}
+}
+
+func (d *Driver) answered(ctx context.Context, s server, id identity) bool {
+	if s.answers != nil {
+		return s.answers(ctx)
+	}
+	pid, err := d.askPID(ctx, s.Endpoint)
+	return err == nil && pid == id.PID
 }
 
 var errNoAnswer = wire.Errorf(wire.CodeUnavailable, "it does not answer within %v", startTimeout)

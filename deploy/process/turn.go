@@ -3,13 +3,14 @@ package process
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/framedb/framedb/client/wire"
 )
 
-// turn is the right to work on one cluster.
+// turn is the right to work on one cluster or persistent FrameDB.
 type turn struct {
-	name  wire.ClusterName
+	dir   string        // of what is worked on
 	token chan struct{} // holds one token while nobody has the turn
 	users int           // guarded by Driver.mu: who has it or waits for it
 	// reasons are Process.Reason by configuration file, as the last Apply and
@@ -22,7 +23,12 @@ func (d *Driver) take(ctx context.Context, name wire.ClusterName) (*turn, error)
 	if err := name.Validate(); err != nil {
 		return nil, err
 	}
-	t, err := d.acquire(ctx, name)
+	return d.takeDir(ctx, d.clusterDir(name))
+}
+
+// takeDir is take by the directory of what is worked on.
+func (d *Driver) takeDir(ctx context.Context, dir string) (*turn, error) {
+	t, err := d.acquire(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -36,14 +42,14 @@ func (d *Driver) take(ctx context.Context, name wire.ClusterName) (*turn, error)
 	return t, nil
 }
 
-// acquire waits for the turn on a cluster.
-func (d *Driver) acquire(ctx context.Context, name wire.ClusterName) (*turn, error) {
+// acquire waits for the turn on what has this directory.
+func (d *Driver) acquire(ctx context.Context, dir string) (*turn, error) {
 	d.mu.Lock()
-	t := d.turns[name]
+	t := d.turns[dir]
 	if t == nil {
-		t = &turn{name: name, token: make(chan struct{}, 1), reasons: map[string]string{}}
+		t = &turn{dir: dir, token: make(chan struct{}, 1), reasons: map[string]string{}}
 		t.token <- struct{}{}
-		d.turns[name] = t
+		d.turns[dir] = t
 	}
 	t.users++
 	d.mu.Unlock()
@@ -52,7 +58,7 @@ func (d *Driver) acquire(ctx context.Context, name wire.ClusterName) (*turn, err
 		return t, nil
 	case <-ctx.Done():
 		d.leave(t)
-		return nil, fmt.Errorf("wait for the work on cluster %s that is under way: %w", name, ctx.Err())
+		return nil, fmt.Errorf("wait for the work on %s that is under way: %w", filepath.Base(dir), ctx.Err())
 	}
 }
 
@@ -63,7 +69,7 @@ func (d *Driver) give(t *turn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t.users--; t.users == 0 && forget {
-		delete(d.turns, t.name)
+		delete(d.turns, t.dir)
 	}
 }
 

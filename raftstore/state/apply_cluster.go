@@ -1,6 +1,8 @@
 package state
 
 import (
+	"encoding/json"
+	"maps"
 	"reflect"
 
 	"github.com/framedb/framedb/client/wire"
@@ -12,7 +14,7 @@ func (c CreateClusters) apply(t *tx) (any, error) {
 	}
 	created := make([]*wire.Cluster, 0, len(c.Names))
 	for _, name := range c.Names {
-		row, err := t.createCluster(name, c.Spec)
+		row, err := t.createCluster(name, c.Spec, c.Metadata)
 		if err != nil {
 			return nil, err
 		}
@@ -22,14 +24,14 @@ func (c CreateClusters) apply(t *tx) (any, error) {
 }
 
 func (c ImportCluster) apply(t *tx) (any, error) {
-	row, err := t.createCluster(c.Name, c.Spec)
+	row, err := t.createCluster(c.Name, c.Spec, nil)
 	if err != nil || c.Owner == "" {
 		return row, err
 	}
 	return AssignOwner{Item: Item{Cluster: c.Name}, Owner: c.Owner}.apply(t)
 }
 
-func (t *tx) createCluster(name wire.ClusterName, spec wire.ClusterSpec) (*wire.Cluster, error) {
+func (t *tx) createCluster(name wire.ClusterName, spec wire.ClusterSpec, metadata json.RawMessage) (*wire.Cluster, error) {
 	if err := name.Validate(); err != nil {
 		return nil, wire.InField("name", err)
 	}
@@ -40,8 +42,15 @@ func (t *tx) createCluster(name wire.ClusterName, spec wire.ClusterSpec) (*wire.
 	if _, ok := t.Cluster(name); ok {
 		return nil, wire.InField("name", wire.Errorf(wire.CodeAlreadyExists, "cluster %q exists already", name))
 	}
+	if _, ok := t.Persistent(wire.FrameDBID(name)); ok {
+		return nil, wire.InField("name", wire.Errorf(wire.CodeAlreadyExists, "persistent FrameDB %q exists already", name))
+	}
+	metadata, err := checkMetadata(metadata, wire.MaxClusterMetadata)
+	if err != nil {
+		return nil, err
+	}
 	row := &wire.Cluster{
-		Name: name, ClusterSpec: spec, Generation: 1, CreateIndex: t.index,
+		Name: name, ClusterSpec: spec, Metadata: metadata, Generation: 1, CreateIndex: t.index,
 		Status: wire.ClusterStatus{Phase: wire.PhaseCreating},
 	}
 	t.putCluster(row)
@@ -53,17 +62,22 @@ func (c UpdateCluster) apply(t *tx) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := old.ClusterSpec
-	c.change(&spec)
-	if err := spec.Validate(); err != nil {
+	row := *old
+	c.change(&row.ClusterSpec)
+	if err := row.ClusterSpec.Validate(); err != nil {
 		return nil, err
 	}
-	if spec == old.ClusterSpec {
+	if len(c.Metadata) > 0 {
+		if row.Metadata, err = checkMetadata(c.Metadata, wire.MaxClusterMetadata); err != nil {
+			return nil, err
+		}
+	}
+	if reflect.DeepEqual(row, *old) {
 		return old, nil
 	}
-	row := *old
-	row.ClusterSpec = spec
-	row.Generation++
+	if !reflect.DeepEqual(row.ClusterSpec, old.ClusterSpec) {
+		row.Generation++
+	}
 	t.putCluster(&row)
 	return &row, nil
 }
@@ -78,6 +92,26 @@ func (c UpdateCluster) change(spec *wire.ClusterSpec) {
 	set(&spec.DownAfter, c.DownAfter)
 	set(&spec.FailoverTimeout, c.FailoverTimeout)
 	set(&spec.ParallelSyncs, c.ParallelSyncs)
+	spec.Settings = changeSettings(spec.Settings, c.Settings)
+}
+
+// changeSettings leaves the stored map as it is: rows are shared.
+func changeSettings(old wire.RedisSettings, by map[string]*string) wire.RedisSettings {
+	settings := maps.Clone(old)
+	for name, value := range by { // each by itself, in any order
+		switch {
+		case value == nil:
+			delete(settings, name)
+		case settings == nil:
+			settings = wire.RedisSettings{name: *value}
+		default:
+			settings[name] = *value
+		}
+	}
+	if len(settings) == 0 {
+		return nil
+	}
+	return settings
 }
 
 func set[T any](to *T, from *T) {

@@ -14,7 +14,7 @@ func (c CreateMapping) apply(t *tx) (any, error) {
 	if err := c.NodeTag.Validate(); err != nil {
 		return nil, wire.InField("node_tag", err)
 	}
-	metadata, err := checkMetadata(c.Metadata)
+	metadata, err := checkMetadata(c.Metadata, wire.MaxMetadata)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (c UpdateMetadata) apply(t *tx) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	metadata, err := checkMetadata(c.Metadata)
+	metadata, err := checkMetadata(c.Metadata, wire.MaxMetadata)
 	if err != nil {
 		return nil, err
 	}
@@ -125,12 +125,12 @@ func (c UpdateMetadata) apply(t *tx) (any, error) {
 }
 
 // checkMetadata returns the metadata compacted, nil for none.
-func checkMetadata(raw json.RawMessage) (json.RawMessage, error) {
+func checkMetadata(raw json.RawMessage, most int) (json.RawMessage, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
-	if len(raw) > wire.MaxMetadata {
-		return nil, wire.InField("metadata", wire.Errorf(wire.CodeTooLarge, "%d bytes: at most %d are allowed", len(raw), wire.MaxMetadata))
+	if len(raw) > most {
+		return nil, wire.InField("metadata", wire.Errorf(wire.CodeTooLarge, "%d bytes: at most %d are allowed", len(raw), most))
 	}
 	var small bytes.Buffer
 	if err := json.Compact(&small, raw); err != nil || small.Bytes()[0] != '{' {

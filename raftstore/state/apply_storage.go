@@ -1,6 +1,8 @@
 package state
 
 import (
+	"cmp"
+	"encoding/json"
 	"reflect"
 
 	"github.com/framedb/framedb/client/wire"
@@ -49,6 +51,9 @@ func (c CreateStorage) apply(t *tx) (any, error) {
 	if _, taken := t.Persistent(c.ID); taken {
 		return nil, wire.InField("framedb_id", wire.Errorf(wire.CodeAlreadyExists, "persistent FrameDB %q exists already", c.ID))
 	}
+	if _, taken := t.Cluster(wire.ClusterName(c.ID)); taken {
+		return nil, wire.InField("framedb_id", wire.Errorf(wire.CodeAlreadyExists, "cluster %q exists already", c.ID))
+	}
 	row := &wire.PersistentInstance{
 		ID: c.ID, StorageSpec: spec, Generation: 1, CreateIndex: t.index,
 		Status: wire.StorageStatus{Phase: wire.PhaseCreating},
@@ -88,15 +93,32 @@ func (c UpdateStorage) apply(t *tx) (any, error) {
 
 func (c UpdateStorage) change(spec *wire.StorageSpec) {
 	set(&spec.StorageSize, c.StorageSize)
-	set(&spec.Replicas, c.Replicas)
-	set(&spec.Parameters, c.Parameters)
 	set(&spec.Exclusive, c.Exclusive)
+	if r := c.Replicas; r != nil {
+		to := &spec.Replicas
+		to.PD, to.TiKV, to.TiDB = cmp.Or(r.PD, to.PD), cmp.Or(r.TiKV, to.TiKV), cmp.Or(r.TiDB, to.TiDB)
+	}
+	if p := c.Parameters; p != nil {
+		to := &spec.Parameters
+		to.PD, to.TiKV, to.TiDB = changeParameters(to.PD, p.PD), changeParameters(to.TiKV, p.TiKV), changeParameters(to.TiDB, p.TiDB)
+	}
 	if c.External != nil {
 		spec.External = c.External
 	}
 	if c.Backup != nil {
 		spec.Backup = c.Backup
 	}
+}
+
+// changeParameters replaces those of one kind of server; {} takes them away.
+func changeParameters(old, by json.RawMessage) json.RawMessage {
+	switch string(by) {
+	case "":
+		return old
+	case "{}":
+		return nil
+	}
+	return by
 }
 
 func (t *tx) changePassword(id wire.FrameDBID, password *string) (changed bool, err error) {

@@ -22,18 +22,22 @@ type CommandType string
 // in PhaseCreating with Generation 1 and without an owner.
 //
 // Result: []wire.Cluster in the order of Names.
-// Errors: ErrInvalidArgument (a name or the spec; Names is empty or names one
-// twice), ErrAlreadyExists (one of the names is taken; it is named).
+// Errors: ErrInvalidArgument (a name, the spec or Metadata; Names is empty or
+// names one twice), ErrAlreadyExists (one of the names is taken, by a cluster or
+// a persistent FrameDB; it is named), ErrTooLarge (Metadata).
 type CreateClusters struct {
 	Names []wire.ClusterName `json:"names"`
 	Spec  wire.ClusterSpec   `json:"spec"`
+	// Metadata is that of each.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
 // UpdateCluster changes the parts of a spec that are not nil and bumps
-// Generation if anything differs.
+// Generation if anything differs; and the metadata, which is no part of it.
 //
 // Result: wire.Cluster; unchanged if nothing differs.
-// Errors: ErrNotFound, ErrInvalidArgument, ErrConflict (it is being removed).
+// Errors: ErrNotFound, ErrInvalidArgument, ErrTooLarge (the metadata),
+// ErrConflict (it is being removed).
 type UpdateCluster struct {
 	Name wire.ClusterName `json:"name"`
 	wire.UpdateCluster
@@ -219,7 +223,8 @@ type LabelNode struct {
 //
 // Result: wire.PersistentInstance.
 // Errors: ErrInvalidArgument (the ID, which must not have the form of a
-// cluster's member, the spec, the password), ErrAlreadyExists.
+// cluster's member, the spec, the password), ErrAlreadyExists (it is taken, by a
+// persistent FrameDB or as the name of a cluster).
 type CreateStorage struct {
 	ID       wire.FrameDBID   `json:"framedb_id"`
 	Spec     wire.StorageSpec `json:"spec"`
@@ -227,7 +232,8 @@ type CreateStorage struct {
 }
 
 // UpdateStorage changes the parts of a spec that are not nil, and the password,
-// and bumps Generation if anything differs.
+// and bumps Generation if anything differs. Of Replicas and Parameters each kind
+// of server is a part: zero and absent leave it as it is.
 //
 // Result: wire.PersistentInstance; unchanged if nothing differs.
 // Errors: ErrNotFound, ErrInvalidArgument, ErrConflict (it is being removed;

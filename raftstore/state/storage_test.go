@@ -1,6 +1,8 @@
 package state_test
 
 import (
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -127,5 +129,48 @@ func TestIngestionKeepsItsTarget(t *testing.T) {
 	must(t, l.do(t, state.RemoveStorage{ID: "disk"}))
 	if r := l.do(t, state.PutIngestion{Source: "s1", Spec: wire.IngestionSpec{Target: "disk"}}); r.Err == nil || r.Err.Field != "target" {
 		t.Errorf("one that is being removed is a target: %v", r.Err)
+	}
+}
+
+// TestPartsOfStorageStay: a change of one kind of server leaves the others.
+func TestPartsOfStorageStay(t *testing.T) {
+	l := populated(t)
+	change := func(u wire.UpdateStorage) wire.PersistentInstance {
+		t.Helper()
+		return value[wire.PersistentInstance](t, l.do(t, state.UpdateStorage{ID: "disk", UpdateStorage: u}))
+	}
+	change(wire.UpdateStorage{Replicas: &wire.StorageReplicas{PD: 3, TiKV: 3}, Parameters: &wire.StorageParameters{TiKV: json.RawMessage(`{"a":1}`), TiDB: json.RawMessage(`{"b":1}`)}})
+	row := change(wire.UpdateStorage{Replicas: &wire.StorageReplicas{TiKV: 5}, Parameters: &wire.StorageParameters{TiKV: json.RawMessage(`{}`), PD: json.RawMessage(`{"c":1}`)}})
+	want := wire.StorageParameters{PD: json.RawMessage(`{"c":1}`), TiDB: json.RawMessage(`{"b":1}`)}
+	if row.Replicas != (wire.StorageReplicas{PD: 3, TiKV: 5, TiDB: 1}) || !reflect.DeepEqual(row.Parameters, want) || row.Generation != 3 {
+		t.Errorf("changed to %+v", row)
+	}
+}
+
+// TestSettingsAreMerged: what is not named stays, and null takes one away.
+func TestSettingsAreMerged(t *testing.T) {
+	l := populated(t)
+	change := func(u wire.UpdateCluster) wire.Cluster {
+		t.Helper()
+		return value[wire.Cluster](t, l.do(t, state.UpdateCluster{Name: "a", UpdateCluster: u}))
+	}
+	str := func(s string) *string { return &s }
+	before, _ := l.View().Cluster("a")
+	if row := change(wire.UpdateCluster{Settings: map[string]*string{"hz": nil}}); row.Generation != 1 || row.Settings != nil {
+		t.Errorf("nothing was set: %+v", row)
+	}
+	change(wire.UpdateCluster{Settings: map[string]*string{"hz": str("20"), "timeout": str("5")}})
+	row := change(wire.UpdateCluster{Settings: map[string]*string{"hz": nil, "loglevel": str("debug")}})
+	if want := (wire.RedisSettings{"timeout": "5", "loglevel": "debug"}); !reflect.DeepEqual(row.Settings, want) || row.Generation != 3 {
+		t.Errorf("set %+v in generation %d", row.Settings, row.Generation)
+	}
+	if row := change(wire.UpdateCluster{Settings: map[string]*string{"timeout": str("5")}, Metadata: json.RawMessage(`{ "n": 1 }`)}); row.Generation != 3 || string(row.Metadata) != `{"n":1}` {
+		t.Errorf("metadata is no part of the spec: %+v", row)
+	}
+	if row := change(wire.UpdateCluster{Settings: map[string]*string{"timeout": nil, "loglevel": nil}}); row.Settings != nil {
+		t.Errorf("left are %v", row.Settings)
+	}
+	if before.Settings != nil || before.Metadata != nil {
+		t.Error("a row of an old view was changed")
 	}
 }

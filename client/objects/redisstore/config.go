@@ -85,9 +85,9 @@ func (b *Backend) Close() error { return nil }
 // object's own key, where other programs find them.
 const (
 	reserved   = "framedb:"
-	metaPrefix = reserved + "object:" // + key: hash, what is known of the object
-	partPrefix = reserved + "part:"   // + version:n: string, bytes of an upload or of a large object
-	donePrefix = reserved + "done:"   // + version: what the step of this version answered
+	metaPrefix = wire.ObjectPrefix  // + key: hash, what is known of the object
+	partPrefix = reserved + "part:" // + version:n: string, bytes of an upload or of a large object
+	donePrefix = reserved + "done:" // + version: what the step of this version answered
 )
 
 func metaKey(key objects.Key) string { return metaPrefix + string(key) }

@@ -11,9 +11,11 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/framedb/framedb/client/frames"
 	"github.com/framedb/framedb/client/objects"
 	"github.com/framedb/framedb/client/objects/objecttest"
 	"github.com/framedb/framedb/client/objects/redisstore"
+	"github.com/framedb/framedb/client/wire"
 	"github.com/framedb/framedb/internal/redistest"
 )
 
@@ -36,7 +38,7 @@ func TestRedis(t *testing.T) {
 			opts.DB = int(databases.Add(1))
 			rdb = redis.NewClient(&opts)
 			t.Cleanup(func() { rdb.Close() })
-			return objects.New(redisstore.New(redisstore.Config{Master: fixed{rdb}, UploadTTL: 20 * time.Second, ReadGrace: 100 * time.Millisecond, PartSize: partSize})), under{rdb}
+			return objects.New(redisstore.New(redisstore.Config{Master: fixed{rdb}, UploadTTL: 20 * time.Second, ReadGrace: 100 * time.Millisecond, PartSize: partSize})), under{Client: rdb}
 		},
 		Limits:  []int64{redisstore.BlockSize, partSize},
 		Largest: partSize + 5<<20,
@@ -46,65 +48,41 @@ func TestRedis(t *testing.T) {
 // partSize is smaller than in earnest, for tests that are quick.
 const partSize = 2 * redisstore.BlockSize
 
-// under is an old client, which knows strings, and a look behind.
-type under struct{ *redis.Client }
+type under = objecttest.Redis
 
-func (u under) Write(t testing.TB, key string, data []byte) {
-	t.Helper()
-	if err := u.Set(context.Background(), key, data, 0).Err(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (u under) Remove(t testing.TB, key string) {
-	t.Helper()
-	if err := u.Del(context.Background(), key).Err(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (u under) Read(t testing.TB, key string) []byte {
-	t.Helper()
-	data, err := u.Get(context.Background(), key).Bytes()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func (u under) Damage(t testing.TB, key string) {
-	t.Helper()
-	ctx := context.Background()
-	part := "framedb:part:" + u.HGet(ctx, "framedb:object:"+key, "version").Val() + ":0"
-	was, err := u.GetRange(ctx, part, 5<<20, 5<<20).Bytes()
-	if err != nil || len(was) != 1 {
-		t.Fatalf("%q: %v", was, err)
-	}
-	if err := u.SetRange(ctx, part, 5<<20, string([]byte{was[0] + 1})).Err(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (u under) Hidden(t testing.TB) int {
-	t.Helper()
-	ctx := context.Background()
-	hidden := 0
-	versions := map[string]bool{}
-	metas, err := u.Keys(ctx, "framedb:object:*").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range metas {
-		versions[u.HGet(ctx, m, "version").Val()] = true
-	}
-	parts, err := u.Keys(ctx, "framedb:part:*").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range parts {
-		if v, _, _ := strings.Cut(strings.TrimPrefix(p, "framedb:part:"), ":"); !versions[v] {
-			hidden++
+// TestFrameSweepsLeaveObjectsAlone puts objects under keys that frames have: no
+// sweep and no retention of their source takes them for what is left of frames.
+func TestFrameSweepsLeaveObjectsAlone(t *testing.T) {
+	redis := redistest.StartCluster(t, 1)
+	c := frames.New(frames.Config{Password: redistest.Password}, "c1", redis.Members("c1"))
+	defer c.Close()
+	store := objects.New(redisstore.New(redisstore.Config{Master: c}))
+	keys := []objects.Key{"cam?0?0__1__608x608", "ref__cam?0?0__2", "ref__cam?0?0__3", "ref__cam?0?0__4"}
+	for i, key := range keys {
+		if _, err := store.Put(t.Context(), key, strings.NewReader([]string{"pixels", "0", "3", "text"}[i]), objects.PutOptions{}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return hidden
+	leak := wire.NewFrameKey("cam", 0, 0, 9).Data("608x608")
+	if err := c.Put(t.Context(), []frames.Pair{{Key: leak, Value: []byte("x")}}, frames.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1e9, 0)
+	sweeper := frames.NewSweeper(c, frames.SweepConfig{Pause: time.Nanosecond, Now: func() time.Time { return now }})
+	rules := map[wire.SourceID]frames.SourceRule{"cam": {Keep: frames.Retention{Age: time.Hour, Frames: 1}}}
+	for range 3 {
+		swept, err := sweeper.Round(t.Context(), rules)
+		if err != nil || swept.Suspects[frames.LeftCount]+swept.Suspects[frames.LeftSpent] != 0 || swept.Sources["cam"].Frames > 1 {
+			t.Fatalf("got %+v (%v)", swept, err)
+		}
+		now = now.Add(2 * frames.DefaultGrace)
+	}
+	for _, key := range keys {
+		if _, err := store.Stat(t.Context(), key); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if _, err := store.Stat(t.Context(), objects.Key(leak)); !errors.Is(err, wire.ErrNotFound) {
+		t.Errorf("what is left of a frame: %v, want %v", err, wire.ErrNotFound)
+	}
 }

@@ -49,7 +49,7 @@ func TestTiDBFaults(t *testing.T) {
 			}
 			f.after = func(o op) bool { return rand.N(200) == 0 }
 		})
-		return objects.New(b), under{plain(t, dsn)}
+		return objects.New(b), under{DB: plain(t, dsn)}
 	}
 	objecttest.Run(t, objecttest.Backend{
 		Open: openFaulty, LosesAnswers: true,
@@ -218,7 +218,7 @@ func TestExclusive(t *testing.T) {
 	s := mysqltest.Start(t, "--innodb-flush-log-at-trx-commit=0")
 	dsn := s.Database()
 	store := objects.New(open(t, dsn, sqlstore.Config{Exclusive: true}))
-	old := under{plain(t, dsn)}
+	old := under{DB: plain(t, dsn)}
 	old.Write(t, "theirs", []byte("an old client's"))
 	if got, info, err := store.ReadAll(t.Context(), "theirs", 100); string(got) != "an old client's" || !info.Foreign || err != nil {
 		t.Errorf("%q, %+v, %v", got, info, err)
@@ -270,13 +270,13 @@ func TestAbandonedUpload(t *testing.T) {
 	store := objects.New(b)
 	looked := false
 	body := &halting{left: 20 << 20, at: 10 << 20, f: func() {
-		if looked = true; (under{plain(t, dsn)}).Hidden(t) == 0 {
+		if looked = true; (under{DB: plain(t, dsn)}).Hidden(t) == 0 {
 			t.Error("there are no parts in the middle of an upload")
 		}
 		if _, err := store.Sweep(t.Context(), objects.DefaultSweepAges()); err != nil {
 			t.Error(err)
 		}
-		if (under{plain(t, dsn)}).Hidden(t) == 0 {
+		if (under{DB: plain(t, dsn)}).Hidden(t) == 0 {
 			t.Error("a sweep took a young upload")
 		}
 		if _, err := store.Sweep(t.Context(), objects.SweepAges{}); err != nil {
@@ -290,7 +290,7 @@ func TestAbandonedUpload(t *testing.T) {
 	if _, err := store.Sweep(t.Context(), objects.SweepAges{}); err != nil {
 		t.Error(err)
 	}
-	if n := (under{plain(t, dsn)}).Hidden(t); n != 0 {
+	if n := (under{DB: plain(t, dsn)}).Hidden(t); n != 0 {
 		t.Errorf("%d parts are left", n)
 	}
 }

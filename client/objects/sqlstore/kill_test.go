@@ -152,7 +152,7 @@ func clean(t *testing.T, store *objects.Store, dsn string) {
 		if _, err := store.Sweep(t.Context(), objects.SweepAges{}); err != nil {
 			return err
 		}
-		if n := (under{plain(t, dsn)}).Hidden(t); n > 0 {
+		if n := (under{DB: plain(t, dsn)}).Hidden(t); n > 0 {
 			return fmt.Errorf("%d parts", n)
 		}
 		return nil

@@ -3,7 +3,6 @@ package sqlstore_test
 import (
 	"crypto/rand"
 	"database/sql"
-	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -39,7 +38,7 @@ func suite(t *testing.T, database func() string) objecttest.Backend {
 	return objecttest.Backend{
 		Open: func(t testing.TB) (*objects.Store, objecttest.Under) {
 			dsn := database()
-			return objects.New(open(t, dsn, sqlstore.Config{})), under{plain(t, dsn)}
+			return objects.New(open(t, dsn, sqlstore.Config{})), under{DB: plain(t, dsn)}
 		},
 		Limits:  []int64{int64(l.Chunk), int64(l.Row), int64(l.Batch)},
 		Largest: int64(l.Batch) + 3<<20 + 7,
@@ -92,52 +91,4 @@ func freshDatabase(t *testing.T, dsn string) string {
 	return cfg.FormatDSN()
 }
 
-// under is an old client, which knows data_table alone, and a look behind.
-type under struct{ db *sql.DB }
-
-func (u under) Write(t testing.TB, key string, data []byte) {
-	t.Helper()
-	u.exec(t, "REPLACE INTO data_table VALUES (?, ?)", key, append([]byte{}, data...))
-}
-
-func (u under) Remove(t testing.TB, key string) {
-	t.Helper()
-	u.exec(t, "DELETE FROM data_table WHERE `key` = ?", key)
-}
-
-func (u under) Read(t testing.TB, key string) []byte {
-	t.Helper()
-	var data []byte
-	err := u.db.QueryRow("SELECT data FROM data_table WHERE `key` = ?", key).Scan(&data)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func (u under) Damage(t testing.TB, key string) {
-	t.Helper()
-	u.exec(t, "UPDATE framedb_chunks SET data = CONCAT(LEFT(data, 999), CHAR((ASCII(SUBSTRING(data, 1000, 1)) + 1) % 256), SUBSTRING(data, 1001)) WHERE n = 3 AND version ="+
-		" (SELECT version FROM framedb_objects WHERE k = ?)", []byte(key))
-}
-
-func (u under) Hidden(t testing.TB) int {
-	t.Helper()
-	var n, uploads int
-	err := u.db.QueryRow("SELECT COUNT(*), (SELECT COUNT(*) FROM framedb_uploads) FROM framedb_chunks c"+
-		" WHERE NOT EXISTS (SELECT 1 FROM framedb_objects o WHERE o.version = c.version)").Scan(&n, &uploads)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n + uploads
-}
-
-func (u under) exec(t testing.TB, query string, args ...any) {
-	t.Helper()
-	if _, err := u.db.Exec(query, args...); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-}
+type under = objecttest.SQL
