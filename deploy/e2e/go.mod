@@ -1,0 +1,3 @@
+module github.com/framedb/framedb/deploy/e2e
+
+go 1.26.0
