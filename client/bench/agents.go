@@ -63,6 +63,13 @@ func startAgents(ctx context.Context, binary string, n int) (*agents, error) {
 	return s, nil
 }
 
+func (s *agents) pids() (all []int) {
+	for _, a := range s.all {
+		all = append(all, a.cmd.Process.Pid)
+	}
+	return all
+}
+
 func (s *agents) remove() error {
 	if s.client != nil {
 		s.client.Close()

@@ -38,7 +38,7 @@ func measureConsensus(ctx context.Context, b *bench) (err error) {
 	if err := ours.target(ctx); err != nil {
 		return err
 	}
-	framedb, err := mappers(ctx)
+	framedb, err := mappers(ctx, ours.pids())
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (b *bench) addConsensus(all []contestant, got [][]sample) error {
 	what := fmt.Sprintf("acknowledged writes of %d bytes, %d members, fsync on", valueSize, consensusMembers)
 	ours := typical(got[0])
 	b.rows.add(row{
-		Group: "consensus", Measured: what, By: all[0].by, Result: ours.rate, Unit: "writes/s", P50: ours.p50, Alloc: -1,
+		Group: "consensus", Measured: what, By: all[0].by, Result: ours.rate, Unit: "writes/s", P50: ours.p50, CPU: ours.cpu, Alloc: -1,
 		Asked: &figure{Text: fmt.Sprintf("≥ %s/s", thousands(consensusRate)), Verdict: judge(ours.rate >= consensusRate)},
 	})
 	if len(all) < 2 {
@@ -77,7 +77,7 @@ func (b *bench) addConsensus(all []contestant, got [][]sample) error {
 	}
 	theirs, ratio := typical(got[1]), ratios(got[0], got[1])
 	b.rows.add(row{
-		Group: "consensus", Measured: what, By: all[1].by, Result: theirs.rate, Unit: "writes/s", P50: theirs.p50, Alloc: -1,
+		Group: "consensus", Measured: what, By: all[1].by, Result: theirs.rate, Unit: "writes/s", P50: theirs.p50, CPU: theirs.cpu, Alloc: -1,
 		Ratio: &ratio, Asked: atLeast(ratio, 1),
 	})
 	return nil
@@ -87,13 +87,17 @@ func (b *bench) addConsensus(all []contestant, got [][]sample) error {
 type writer func(n int) error
 
 // together runs all writers for d, each with a first number that no earlier
-// slot used.
-func together(writers []writer) func(context.Context, time.Duration) (sample, error) {
+// slot used. The processor time is that of the processes that are written to.
+func together(writers []writer, pids ...int) func(context.Context, time.Duration) (sample, error) {
 	next := make([]int, len(writers))
 	return func(ctx context.Context, d time.Duration) (sample, error) {
 		took := make([][]time.Duration, len(writers))
 		errs := make([]error, len(writers))
 		var all sync.WaitGroup
+		used, err := cpuOfAll(pids)
+		if err != nil {
+			return sample{}, err
+		}
 		begin := time.Now()
 		for i, write := range writers {
 			all.Go(func() {
@@ -107,15 +111,30 @@ func together(writers []writer) func(context.Context, time.Duration) (sample, er
 		}
 		all.Wait()
 		spent := time.Since(begin)
+		total, err := cpuOfAll(pids)
+		if err != nil {
+			return sample{}, err
+		}
 		times := slices.Concat(took...)
 		n := float64(len(times))
-		return sample{calls: n, rate: n / spent.Seconds(), p50: median(times), alloc: -1}, errors.Join(errs...)
+		return sample{calls: n, rate: n / spent.Seconds(), p50: median(times), cpu: time.Duration(float64(total-used) / n), alloc: -1}, errors.Join(errs...)
 	}
+}
+
+func cpuOfAll(pids []int) (all time.Duration, err error) {
+	for _, pid := range pids {
+		used, err := cpuTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		all += used
+	}
+	return all, nil
 }
 
 // mappers write mappings through the agents in turn. As the Go client does,
 // they say that they carry the index of their changes themselves.
-func mappers(ctx context.Context) (func(context.Context, time.Duration) (sample, error), error) {
+func mappers(ctx context.Context, pids []int) (func(context.Context, time.Duration) (sample, error), error) {
 	body := fmt.Appendf(nil, `{"node_tag":%q,"cluster":%q,"metadata":%s}`, benchTag, benchCluster, metadata())
 	var writers []writer
 	for i := range consensusClients {
@@ -136,7 +155,7 @@ func mappers(ctx context.Context) (func(context.Context, time.Duration) (sample,
 			return readAnswer(in)
 		})
 	}
-	return together(writers), nil
+	return together(writers, pids...), nil
 }
 
 // putters write keys through etcd's members in turn.
@@ -150,5 +169,5 @@ func putters(ctx context.Context, e *etcd) (func(context.Context, time.Duration)
 		}
 		writers = append(writers, func(n int) error { return c.put(fmt.Appendf(nil, "w%d-%d", i, n), value) })
 	}
-	return together(writers), nil
+	return together(writers, e.pids()...), nil
 }

@@ -30,7 +30,7 @@ func measureDecrement(ctx context.Context, b *bench) error {
 			return fmt.Errorf("%s: %w", to.transport, err)
 		}
 	}
-	return nil
+	return measureDecrementNode(ctx, b)
 }
 
 // decrementOver compares both variants with the same peers.

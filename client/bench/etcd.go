@@ -95,6 +95,13 @@ func (e *etcd) waitReady(ctx context.Context) error {
 	return nil
 }
 
+func (e *etcd) pids() (all []int) {
+	for _, cmd := range e.members {
+		all = append(all, cmd.Process.Pid)
+	}
+	return all
+}
+
 func (e *etcd) remove() error {
 	for _, cmd := range e.members {
 		cmd.Process.Kill()

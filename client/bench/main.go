@@ -54,7 +54,12 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	var err error
+	if task := os.Getenv(transferOf); task != "" {
+		err = transferAlone(ctx, task, os.Stdout)
+	} else {
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
 	stop()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -93,6 +98,7 @@ func groups() []group {
 		{"data", measureData, true},
 		{"decr", measureDecrement, true},
 		{"lookup", measureLookup, true},
+		{"objects", measureObjects, false},
 		{"consensus", measureConsensus, false},
 		{"failover", measureFailover, false},
 	}
