@@ -410,6 +410,18 @@ func TestDamagedObjectsAreCutShort(t *testing.T) {
 	}
 }
 
+// replicated waits until a replica has what was written so far: what none has
+// is lost with a failover. WAIT counts from its own connection's last write.
+func replicated(t *testing.T, c *redistest.Cluster) {
+	t.Helper()
+	conn := c.Master().Client().Conn()
+	defer conn.Close()
+	conn.Set(t.Context(), "framedb:marker", "", time.Minute)
+	if n, err := conn.Wait(t.Context(), 1, 30*time.Second).Result(); n != 1 {
+		t.Fatalf("%d replicas have the objects: %v", n, err)
+	}
+}
+
 // Whichever member of a cluster is named, or the cluster, its master is meant,
 // also when that is another one now.
 func TestObjectsOfAClusterGoToItsMaster(t *testing.T) {
@@ -418,6 +430,7 @@ func TestObjectsOfAClusterGoToItsMaster(t *testing.T) {
 	paths := []string{"/v1/framedbs/real-redis-node-0/objects/", "/v1/framedbs/real-redis-node-1/objects/", "/v1/framedbs/real/objects/"}
 	for round := range 2 {
 		if round == 1 {
+			replicated(t, c)
 			c.Failover()
 		}
 		for i, path := range paths {
@@ -435,7 +448,7 @@ func TestObjectsOfAClusterGoToItsMaster(t *testing.T) {
 	}
 	page := decoded[objects.Page](t, a.get(strings.TrimSuffix(paths[0], "/")).want(t, 200))
 	if len(page.Objects) != 6 {
-		t.Errorf("listed %d", len(page.Objects))
+		t.Errorf("listed %d of 6: %v", len(page.Objects), page.Objects)
 	}
 	a.do("PUT", paths[0]+"framedb:x", "x").want(t, 400).refused(t, wire.CodeInvalidArgument, "key")
 	for _, s := range c.Sentry {
