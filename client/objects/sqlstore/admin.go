@@ -91,7 +91,7 @@ func Setup(engine wire.Engine, user, database string, to Passwords) string {
 		"CREATE USER IF NOT EXISTS " + who + identified(engine, to) + ";",
 		"ALTER USER " + who + identified(engine, to) + ";",
 		"GRANT ALL PRIVILEGES ON *.* TO " + who + " WITH GRANT OPTION;",
-		"CREATE DATABASE IF NOT EXISTS " + backquoted(database) + " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;",
+		createDatabase(database) + ";",
 		"",
 	}, "\n")
 }

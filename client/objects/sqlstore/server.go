@@ -55,25 +55,17 @@ func OpenServer(ctx context.Context, s Server, cfg Config) (*Backend, error) {
 	return Open(ctx, cfg)
 }
 
-// createDatabase makes the database, which is an identifier of letters, digits,
-// '_' and '-' (wire.ExternalStorage).
+// createDatabase makes the database.
 func (s Server) createDatabase(ctx context.Context) error {
-	name := s.Database
+	create := createDatabase(s.Database)
 	s.Database = ""
-	cfg, err := mysql.ParseDSN(s.DSN())
-	if err != nil {
+	return s.do(ctx, func(db *sql.DB) error {
+		_, err := db.ExecContext(ctx, create)
 		return err
-	}
-	cfg.Timeout, cfg.ReadTimeout, cfg.Logger = dialTimeout, answerTimeout, &mysql.NopLogger{}
-	connector, err := mysql.NewConnector(cfg)
-	if err != nil {
-		return err
-	}
-	db := sql.OpenDB(connector)
-	defer db.Close()
-	if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+name+"`"); err != nil {
-		_, told := judge(err)
-		return told
-	}
-	return nil
+	})
+}
+
+// createDatabase is the statement by which a database is made, wherever.
+func createDatabase(name string) string {
+	return "CREATE DATABASE IF NOT EXISTS " + backquoted(name) + " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 }
