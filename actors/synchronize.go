@@ -195,35 +195,33 @@ func (a *Actors) rounds(ctx context.Context, name wire.ClusterName) error {
 // what the store cannot be told of.
 func (a *Actors) Degraded() []string {
 	wrong := []string{}
-	for _, row := range a.cfg.Store.View().ClustersOwnedBy(a.cfg.Node) {
-		reasons := a.crashes.reasons(state.Item{Cluster: row.Name})
-		if len(reasons) == 0 && row.Status.Phase == wire.PhaseDegraded {
-			reasons = []string{row.Status.Reason}
+	add := func(what string, item state.Item, phase wire.Phase, reported string, untold error) {
+		reasons := a.crashes.reasons(item)
+		if len(reasons) == 0 && phase == wire.PhaseDegraded {
+			reasons = []string{reported}
 		}
-		if rec, ok := a.records.get(row.Name); ok && rec.Untold() != nil {
-			reasons = append(reasons, fmt.Sprintf("its state cannot be stored, what is shown may be old: %v", rec.Untold()))
+		if untold != nil {
+			reasons = append(reasons, fmt.Sprintf("its state cannot be stored, what is shown may be old: %v", untold))
 		}
 		for _, reason := range reasons {
-			wrong = append(wrong, fmt.Sprintf("cluster %s: %s", row.Name, reason))
+			wrong = append(wrong, what+": "+reason)
 		}
 	}
-	wrong = append(wrong, a.degradedStorage()...)
+	view := a.cfg.Store.View()
+	for _, row := range view.ClustersOwnedBy(a.cfg.Node) {
+		var untold error
+		if rec, ok := a.records.get(row.Name); ok {
+			untold = rec.Untold()
+		}
+		add(fmt.Sprintf("cluster %s", row.Name), state.Item{Cluster: row.Name}, row.Status.Phase, row.Status.Reason, untold)
+	}
+	for _, row := range view.StorageOwnedBy(a.cfg.Node) {
+		var untold error
+		if rec, ok := a.records.getStorage(row.ID); ok {
+			untold = rec.Untold()
+		}
+		add(fmt.Sprintf("persistent FrameDB %s", row.ID), state.Item{Storage: row.ID}, row.Status.Phase, row.Status.Reason, untold)
+	}
 	slices.Sort(wrong)
-	return wrong
-}
-
-func (a *Actors) degradedStorage() (wrong []string) {
-	for _, row := range a.cfg.Store.View().StorageOwnedBy(a.cfg.Node) {
-		reasons := a.crashes.reasons(state.Item{Storage: row.ID})
-		if len(reasons) == 0 && row.Status.Phase == wire.PhaseDegraded {
-			reasons = []string{row.Status.Reason}
-		}
-		if rec, ok := a.records.getStorage(row.ID); ok && rec.Untold() != nil {
-			reasons = append(reasons, fmt.Sprintf("its state cannot be stored, what is shown may be old: %v", rec.Untold()))
-		}
-		for _, reason := range reasons {
-			wrong = append(wrong, fmt.Sprintf("persistent FrameDB %s: %s", row.ID, reason))
-		}
-	}
 	return wrong
 }

@@ -73,8 +73,8 @@ func leaderOf(members []wire.Member) wire.NodeName {
 	return ""
 }
 
-// degraded is what this node's actors find wrong, what the owners of other
-// nodes' clusters reported, and which agents are gone.
+// degraded is what this node's actors find wrong, what the owners of what other
+// nodes own reported, and which agents are gone.
 func (s *Server) degraded(v *state.View, members []wire.Member) []string {
 	list := emptyNotNull(s.cfg.Sync.Degraded())
 	for _, c := range v.Clusters() {
@@ -83,7 +83,7 @@ func (s *Server) degraded(v *state.View, members []wire.Member) []string {
 		}
 	}
 	for _, p := range v.PersistentInstances() {
-		if p.Status.Phase == wire.PhaseDegraded {
+		if p.Status.Owner != s.cfg.Node && p.Status.Phase == wire.PhaseDegraded {
 			list = append(list, fmt.Sprintf("persistent FrameDB %s: %s", p.ID, p.Status.Reason))
 		}
 	}

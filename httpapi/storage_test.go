@@ -257,12 +257,23 @@ func TestStorageIsWatched(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
+// What the node owns its actors tell, what another owns the store; each once.
 func TestDegradedStorageIsTold(t *testing.T) {
-	a := newAPI(t).populate()
-	a.store.must(t, state.ReportUnattended{Item: state.Item{Storage: "disk-1"}, Epoch: 1, Reason: "the disk is full"})
-	s := decoded[wire.Status](t, a.get("/v1/status").want(t, 200))
-	if want := "persistent FrameDB disk-1: the disk is full"; len(s.Degraded) == 0 || s.Degraded[0] != want || len(s.Storage) != 1 || s.Storage[0].Status.Engine != wire.EngineMariaDB {
-		t.Errorf("degraded %q, want %q; storage %+v", s.Degraded, want, s.Storage)
+	const want = "persistent FrameDB disk-1: the disk is full"
+	for node, actorsSay := range map[wire.NodeName][]string{"n1": {want}, "n2": {}} {
+		a := newAPI(t, func(cfg *httpapiConfig) { cfg.Node = node }).populate()
+		a.actors.degraded = actorsSay
+		a.store.must(t, state.ReportUnattended{Item: state.Item{Storage: "disk-1"}, Epoch: 1, Reason: "the disk is full"})
+		s := decoded[wire.Status](t, a.get("/v1/status").want(t, 200))
+		told := 0
+		for _, reason := range s.Degraded {
+			if reason == want {
+				told++
+			}
+		}
+		if told != 1 || len(s.Storage) != 1 || s.Storage[0].Status.Engine != wire.EngineMariaDB {
+			t.Errorf("%s: degraded %q, want %q once; storage %+v", node, s.Degraded, want, s.Storage)
+		}
 	}
 }
 
